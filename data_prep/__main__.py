@@ -1,0 +1,150 @@
+"""Turn recordings into a dataset for training detectors: `python -m data_prep build RECORDINGS --output DATASET`."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import sys
+from pathlib import Path
+
+from data_prep.chunking import ChunkingOptions
+from data_prep.errors import UserError, run_command
+
+_BUILD_HELP = """\
+Decode recordings of any container, rate and length, cut them into chunks of speech, and write a DatasetDict.
+
+Labels come from folder names. Everything below a folder whose name says real, bonafide, genuine or human is real;
+fake, spoof, deepfake, synthetic, ai or tts is fake:
+
+    my_corpus/real/interview.mp3      python -m data_prep build my_corpus --output my_dataset
+    my_corpus/fake/voice_a/01.wav
+
+All chunks of a recording go to the same split. Identical files are kept once. What happened to every file is in
+my_dataset/report.json. An interrupted build goes on where it was when the same command is run again.
+
+Load the result anywhere with datasets.load_from_disk("my_dataset").
+"""
+_EXIT_STATUS = "exit status: 0 done; 1 done without some unusable files; 2 nothing done; 130 interrupted, resumable"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    arguments = _parser().parse_args(argv)
+    return run_command(lambda: arguments.run(arguments))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m data_prep", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    raw = argparse.RawDescriptionHelpFormatter
+    build = commands.add_parser(
+        "build",
+        help="recordings in, DatasetDict out",
+        description=_BUILD_HELP,
+        epilog=_EXIT_STATUS,
+        formatter_class=raw,
+    )
+    defaults = ChunkingOptions()
+    build.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="audio or video files, or folders of them")
+    build.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the dataset")
+    build.add_argument(
+        "--min-s",
+        type=float,
+        default=defaults.min_s,
+        metavar="S",
+        help="shortest chunk in seconds (default %(default)s)",
+    )
+    build.add_argument(
+        "--max-s",
+        type=float,
+        default=defaults.max_s,
+        metavar="S",
+        help="longest chunk in seconds, at least twice --min-s (default %(default)s)",
+    )
+    build.add_argument(
+        "--splits",
+        nargs=3,
+        type=float,
+        default=(0.8, 0.1, 0.1),
+        metavar=("TRAIN", "VALIDATION", "TEST"),
+        help="share of each split in seconds of speech, 0 to leave one out (default 0.8 0.1 0.1)",
+    )
+    build.add_argument("--seed", type=int, default=42, help="which recordings go where (default %(default)s)")
+    build.add_argument(
+        "--workers",
+        type=int,
+        default=_cpus(),
+        metavar="N",
+        help="processes (default: one per CPU); same result with any",
+    )
+    build.add_argument("--overwrite", action="store_true", help="replace the finished dataset in --output")
+    build.add_argument("--push-to-hub", metavar="ID", help="then push it to the Hub, e.g. my-name/my-dataset")
+    build.set_defaults(run=_build)
+    push = commands.add_parser("push", help="push a finished dataset to the Hub")
+    push.add_argument("dataset", type=Path, metavar="DIR", help="a folder written by build")
+    push.add_argument("repo_id", metavar="ID", help="e.g. my-name/my-dataset")
+    push.set_defaults(run=_push)
+    return parser
+
+
+def _build(arguments: argparse.Namespace) -> int:
+    if arguments.workers < 1:
+        raise UserError(f"--workers is {arguments.workers}; expected 1 or more")
+    if arguments.push_to_hub is not None:
+        _check_repo_id(arguments.push_to_hub)  # now, not after hours of work
+    chunking = ChunkingOptions(min_s=arguments.min_s, max_s=arguments.max_s)
+    # Imported late: spawned workers import this module again and need neither datasets nor tqdm.
+    from data_prep.build import BuildOptions, build, push
+
+    options = BuildOptions(
+        inputs=arguments.inputs,
+        output=arguments.output,
+        chunking=chunking,
+        splits=arguments.splits,
+        seed=arguments.seed,
+        workers=arguments.workers,
+        overwrite=arguments.overwrite,
+    )
+    try:
+        status = build(options)
+    except KeyboardInterrupt:
+        print("\nstopping; run the same command again to go on from here", file=sys.stderr)
+        raise
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
+            raise
+        raise UserError(
+            f"cannot write to {arguments.output} ({error.strerror}); free some space or name another --output, "
+            "and run the same command again: what was finished is kept"
+        ) from error
+    if arguments.push_to_hub is not None:
+        push(arguments.output, arguments.push_to_hub)
+    return status
+
+
+def _push(arguments: argparse.Namespace) -> int:
+    _check_repo_id(arguments.repo_id)
+    if not (arguments.dataset / "dataset_dict.json").is_file():
+        raise UserError(f"{arguments.dataset} holds no finished dataset; expected a folder written by: data_prep build")
+    from data_prep.build import push
+
+    push(arguments.dataset, arguments.repo_id)
+    return 0
+
+
+def _check_repo_id(repo_id: str) -> None:
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise UserError(f"{repo_id} is not a Hub dataset name; expected e.g. my-name/my-dataset") from error
+
+
+def _cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,226 @@
+"""Recording to chunks in two passes: split on silence and join short neighbours, then cut what is too long at pauses.
+
+Pass 1 (`data_prep.energy`) finds the spans of sound. Spans with less than `max_gap_ms` between them form a passage. A
+passage that fits `max_s` is one chunk, true gaps included. A longer one is cut from the left, each time inside the
+window that leaves both the piece and the rest at least `min_s` long (it is never empty because max_s >= 2 * min_s):
+at the longest silence between spans, or, where the window holds none, pass 2: at the best pause the VAD hears, or
+else at the quietest instant. Positions are whole samples throughout.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from data_prep import vad
+from data_prep.audio import SAMPLING_RATE
+from data_prep.energy import HOP_SAMPLES, frame_levels, runs, sound_spans
+from data_prep.errors import UserError
+
+TOO_SHORT = "too_short"
+NO_SPEECH = "no_speech"
+_CLICK_MS = 50  # shorter than any syllable: lip noise, a switch
+_MIN_PAUSE_FRAMES = 2  # 64 ms below the speech threshold: one 32 ms dip is a plosive's closure, not a pause
+
+
+@dataclass(frozen=True)
+class ChunkingOptions:
+    """How recordings become chunks.
+
+    Attributes:
+        min_s: shortest chunk. Below about 2.5 s a detector hears too little to decide.
+        max_s: longest chunk; 13 s keeps a batch of the 300M-parameter encoder within a 16 GB card.
+        min_silence_ms: shortest silence that separates two spans; closures inside words stay below 200 ms.
+        pad_ms: kept around each span: the gate opens late on soft onsets and closes early on fading ends.
+        max_gap_ms: longest silence that neighbours are joined across; more would make chunks of silence.
+        min_speech_share: a chunk with a smaller share of VAD speech is dropped: music, noise, a hum. 0 keeps all.
+
+    Raises:
+        UserError: values that contradict each other.
+    """
+
+    min_s: float = 2.5
+    max_s: float = 13.0
+    min_silence_ms: int = 300
+    pad_ms: int = 100
+    max_gap_ms: int = 1500
+    min_speech_share: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.max_s) and self.min_s >= 0.1):
+            raise UserError(f"chunks of {self.min_s} to {self.max_s} s were asked for; min-s must be at least 0.1 s")
+        if self.max_s < 2 * self.min_s:
+            raise UserError(
+                f"max-s is {self.max_s} and min-s is {self.min_s}, but a recording can only be cut into pieces within "
+                f"both when max-s is at least twice min-s; use --max-s {2 * self.min_s:g} or more"
+            )
+        if not 0 <= 2 * self.pad_ms < self.min_silence_ms <= self.max_gap_ms:
+            raise UserError(
+                f"pad_ms={self.pad_ms}, min_silence_ms={self.min_silence_ms}, max_gap_ms={self.max_gap_ms}: expected "
+                "0 <= 2 * pad_ms < min_silence_ms <= max_gap_ms"
+            )
+        if not 0 <= self.min_speech_share <= 1:
+            raise UserError(f"min_speech_share is {self.min_speech_share}; expected a share between 0 and 1")
+
+    @property
+    def min_samples(self) -> int:
+        return math.ceil(self.min_s * SAMPLING_RATE)
+
+    @property
+    def max_samples(self) -> int:
+        return math.floor(self.max_s * SAMPLING_RATE)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """The samples [start_sample, start_sample + n_samples) of the recording at 16 kHz."""
+
+    start_sample: int
+    n_samples: int
+
+    @property
+    def stop_sample(self) -> int:
+        return self.start_sample + self.n_samples
+
+
+@dataclass(frozen=True)
+class Chunking:
+    """The chunks of one recording, ascending and disjoint, and what became of every sample of speech that pass 1 found.
+
+    `speech_samples == kept_samples + sum(lost_samples.values())`, exactly.
+    """
+
+    chunks: tuple[Chunk, ...]
+    speech_samples: int
+    kept_samples: int
+    lost_samples: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def speech_s(self) -> float:
+        return self.speech_samples / SAMPLING_RATE
+
+    @property
+    def losses(self) -> dict[str, float]:
+        """Seconds of speech that no chunk holds, by reason: "too_short" (no neighbour to join) or "no_speech" (VAD)."""
+        return {reason: samples / SAMPLING_RATE for reason, samples in self.lost_samples.items()}
+
+
+def chunk_recording(waveform: np.ndarray, options: ChunkingOptions | None = None) -> Chunking:
+    """Cut a recording into chunks of `options.min_s` to `options.max_s` seconds.
+
+    Time and memory beyond the waveform grow linearly with its length (about 20 bytes per 10 ms); a memory map is never
+    read whole.
+
+    Args:
+        waveform: float32 of shape (samples,), 16 kHz mono, full scale 1, finite.
+        options: defaults when None.
+
+    Returns:
+        `Chunking`; chunk i is `waveform[start_sample : start_sample + n_samples]`. Equal input gives equal output.
+    """
+    options = options or ChunkingOptions()
+    levels = frame_levels(waveform)
+    spans = _speech_spans(levels, len(waveform), options)
+    chunks: list[Chunk] = []
+    lost = {TOO_SHORT: 0, NO_SPEECH: 0}
+    kept = 0
+    for passage in _passages(spans, options):
+        start, stop = int(passage[0, 0]), int(passage[-1, 1])
+        if stop - start < options.min_samples:
+            lost[TOO_SHORT] += _overlap(passage, start, stop)
+            continue
+        probabilities = vad.speech_probabilities(waveform[start:stop])
+        pause = _pause_finder(levels, probabilities, start)
+        for piece_start, piece_stop in _pieces(passage, options, pause):
+            speech = _overlap(passage, piece_start, piece_stop)
+            if _speech_share(probabilities, piece_start - start, piece_stop - start) < options.min_speech_share:
+                lost[NO_SPEECH] += speech
+            else:
+                kept += speech
+                chunks.append(Chunk(piece_start, piece_stop - piece_start))
+    found = int((spans[:, 1] - spans[:, 0]).sum())
+    return Chunking(tuple(chunks), found, kept, {reason: count for reason, count in lost.items() if count})
+
+
+def _speech_spans(levels: np.ndarray, n_samples: int, options: ChunkingOptions) -> np.ndarray:
+    """Pass 1 in samples: integers of shape (spans, 2)."""
+    hop_ms = 1000 * HOP_SAMPLES // SAMPLING_RATE
+    frames = (-(-value // hop_ms) for value in (_CLICK_MS, options.min_silence_ms, options.pad_ms))
+    return np.minimum(sound_spans(levels, *frames) * HOP_SAMPLES, n_samples)
+
+
+def _passages(spans: np.ndarray, options: ChunkingOptions) -> Iterator[np.ndarray]:
+    """Runs of spans with no gap over `max_gap_ms` between them, each of shape (spans of the passage, 2)."""
+    max_gap = options.max_gap_ms * SAMPLING_RATE // 1000
+    breaks = np.flatnonzero(spans[1:, 0] - spans[:-1, 1] > max_gap) + 1
+    return (passage for passage in np.split(spans, breaks) if len(passage))
+
+
+def _pieces(
+    passage: np.ndarray, options: ChunkingOptions, pause: Callable[[int, int], int]
+) -> Iterator[tuple[int, int]]:
+    """Cut a passage of at least `min_samples` into pieces [start, stop) within the limits, losing only gaps."""
+    start, end = int(passage[0, 0]), int(passage[-1, 1])
+    gap_starts, gap_stops = passage[:-1, 1], passage[1:, 0]
+    while end - start > options.max_samples:
+        low, high = start + options.min_samples, min(start + options.max_samples, end - options.min_samples)
+        first, last = np.searchsorted(gap_starts, low), np.searchsorted(gap_starts, high, side="right")
+        # The rest begins after the gap, and must still be long enough.
+        last = min(last, np.searchsorted(gap_stops, end - options.min_samples, side="right"))
+        if first < last:
+            lengths = gap_stops[first:last] - gap_starts[first:last]
+            best = last - 1 - int(lengths[::-1].argmax())  # of equal silences the later: fewer, longer chunks
+            yield start, int(gap_starts[best])
+            start = int(gap_stops[best])
+        else:
+            cut = pause(low, high)
+            yield start, cut
+            start = cut
+    yield start, end
+
+
+def _pause_finder(levels: np.ndarray, probabilities: np.ndarray, origin: int) -> Callable[[int, int], int]:
+    """Pass 2 for one passage: a function from a window of samples [low, high] to the best sample in it to cut at.
+
+    Args:
+        levels: of the whole recording, from `frame_levels`.
+        probabilities: VAD, one per 32 ms frame counted from the sample `origin`.
+    """
+
+    def pause(low: int, high: int) -> int:
+        first = -(-(low - origin) // vad.FRAME_SAMPLES)
+        window = probabilities[first : (high - origin) // vad.FRAME_SAMPLES]
+        pauses = runs(window < vad.SPEECH_THRESHOLD)
+        pauses = pauses[pauses[:, 1] - pauses[:, 0] >= _MIN_PAUSE_FRAMES]
+        if len(pauses):
+            # Long and deep at once: the area between the threshold and the curve.
+            areas = [float((vad.SPEECH_THRESHOLD - window[a:b]).sum()) for a, b in pauses]
+            a, b = pauses[int(np.argmax(areas))]
+            low, high = (origin + (first + int(edge)) * vad.FRAME_SAMPLES for edge in (a, b))
+        return _quietest(levels, low, high)
+
+    return pause
+
+
+def _quietest(levels: np.ndarray, low: int, high: int) -> int:
+    """The middle of the quietest 10 ms frame that lies within the samples [low, high]; `low` when none does."""
+    first, last = -(-low // HOP_SAMPLES), high // HOP_SAMPLES
+    if last <= first:
+        return low
+    return (first + int(levels[first:last].argmin())) * HOP_SAMPLES + HOP_SAMPLES // 2
+
+
+def _overlap(spans: np.ndarray, start: int, stop: int) -> int:
+    """How many samples of [start, stop) lie in `spans`."""
+    first, last = np.searchsorted(spans[:, 1], start, side="right"), np.searchsorted(spans[:, 0], stop)
+    inside = spans[first:last]
+    return int((np.minimum(inside[:, 1], stop) - np.maximum(inside[:, 0], start)).sum())
+
+
+def _speech_share(probabilities: np.ndarray, start: int, stop: int) -> float:
+    """Share of VAD frames with speech among those that [start, stop), counted from the passage's start, touches."""
+    frames = probabilities[start // vad.FRAME_SAMPLES : -(-stop // vad.FRAME_SAMPLES)]
+    return float((frames >= vad.SPEECH_THRESHOLD).mean()) if len(frames) else 0.0

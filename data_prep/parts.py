@@ -1,0 +1,92 @@
+"""One prepared recording on disk: its facts and its chunks as FLAC, so that an interrupted build loses nothing.
+
+Worker processes write parts and therefore import neither torch nor datasets.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data_prep.audio import encode_flac
+from data_prep.chunking import Chunk, ChunkingOptions
+
+_FORMAT = 1  # raise it when the same recording and options would give a different part
+_DECIDING_PACKAGES = ("av", "numpy", "onnxruntime", "silero-vad", "soxr")  # another version may decode otherwise
+_COLUMNS = (("start_sample", pa.int64()), ("n_samples", pa.int64()), ("flac", pa.binary()))
+_ROWS_PER_WRITE = 32  # about 10 MB of FLAC: what a 10-hour recording may hold in memory at a time
+
+
+@dataclass(frozen=True)
+class RecordingFacts:
+    """What is known about one file after it was tried. Unknown is None; `error` is None when it could be used.
+
+    `chunk_samples` are the lengths of its chunks at 16 kHz; `losses` are seconds of speech in no chunk, by reason.
+    """
+
+    sha256: str | None = None
+    container: str | None = None
+    codec: str | None = None
+    sampling_rate: int | None = None
+    channels: int | None = None
+    corrupt_packets: int = 0
+    duration_s: float | None = None
+    speech_s: float | None = None
+    chunk_samples: tuple[int, ...] = ()
+    losses: dict[str, float] = field(default_factory=dict)
+    error: str | None = None
+
+
+def package_versions(names: tuple[str, ...] = _DECIDING_PACKAGES) -> dict[str, str | None]:
+    """Installed version of each package, None for one that is not installed."""
+    found: dict[str, str | None] = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def part_path(folder: Path, sha256: str, options: ChunkingOptions) -> Path:
+    """Where the part of a recording lies: decided by its bytes, the options and the packages, not by its name."""
+    recipe = json.dumps([_FORMAT, asdict(options), package_versions()], sort_keys=True)
+    return folder / sha256[:2] / f"{sha256}-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}.parquet"
+
+
+def write_part(path: Path, facts: RecordingFacts, waveform: np.ndarray, chunks: tuple[Chunk, ...]) -> None:
+    """Encode the chunks of `waveform` (float32, 16 kHz mono) into `path`, which appears only once it is complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    schema = pa.schema(_COLUMNS, metadata={"recording": json.dumps(asdict(facts))})
+    with pq.ParquetWriter(temporary, schema, compression="none") as writer:
+        for first in range(0, len(chunks), _ROWS_PER_WRITE):
+            batch = chunks[first : first + _ROWS_PER_WRITE]
+            encoded = [encode_flac(np.asarray(waveform[c.start_sample : c.stop_sample])) for c in batch]
+            columns = [[c.start_sample for c in batch], [c.n_samples for c in batch], encoded]
+            arrays = [pa.array(column, kind) for column, (_, kind) in zip(columns, _COLUMNS, strict=True)]
+            writer.write_table(pa.table(arrays, schema=schema))
+    os.replace(temporary, path)
+
+
+def read_facts(path: Path) -> RecordingFacts:
+    """The facts of a part, without reading its audio."""
+    facts = json.loads(pq.read_schema(path).metadata[b"recording"])
+    return RecordingFacts(**facts | {"chunk_samples": tuple(facts["chunk_samples"])})
+
+
+def read_chunks(path: Path) -> Iterator[tuple[Chunk, bytes]]:
+    """The chunks of a part in order, each with its FLAC bytes, a few at a time."""
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=_ROWS_PER_WRITE):
+            for row in batch.to_pylist():
+                yield Chunk(row["start_sample"], row["n_samples"]), row["flac"]

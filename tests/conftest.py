@@ -1,0 +1,96 @@
+"""Real parts, small: the embedded recordings, a dataset built from them, a checkpoint trained on it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForAudioClassification, Wav2Vec2FeatureExtractor, set_seed
+
+ROOT = Path(__file__).parents[1]
+RECORDINGS = ROOT / "examples" / "recordings"
+# Reduces configs/demo.yaml to something that trains in seconds.
+SMALL = (
+    "--set", "architecture.hidden_size=32", "--set", "architecture.intermediate_size=48",
+    "--set", "architecture.num_hidden_layers=2", "--set", "architecture.conv_dim=[16,16,16,16,32]",
+    "--set", "architecture.num_conv_pos_embeddings=8",
+    "--max_duration_s", "2.5", "--per_device_train_batch_size", "4", "--eval_strategy", "steps",
+    "--save_strategy", "steps", "--eval_steps", "2", "--save_steps", "2", "--logging_steps", "1",
+)  # fmt: skip
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_DATASETS_OFFLINE"] = "1"
+
+
+def run(*command: object, check: int | None = 0, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of the project as a user would, in a fresh process; `check` is the expected exit status."""
+    words = [str(word) for word in command]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
+    done = subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, timeout=400)
+    if check is not None:
+        assert done.returncode == check, f"{' '.join(words)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def tiny_config(**changes: object) -> object:
+    """A wav2vec2 config with XLS-R's layout and hardly any width."""
+    values = {
+        "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48,
+        "feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True,
+        "conv_dim": [16] * 7, "num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 4,
+        "classifier_proj_size": 8, "id2label": {0: "real", 1: "fake"}, "label2id": {"real": 0, "fake": 1},
+    }  # fmt: skip
+    return AutoConfig.for_model("wav2vec2", **(values | changes))
+
+
+def save_tiny(folder: Path, seed: int = 0, **changes: object) -> Path:
+    """An untrained tiny detector with a spread-out head, so that its scores differ from clip to clip."""
+    set_seed(seed)
+    config = tiny_config(**changes)
+    model = AutoModelForAudioClassification.from_config(config)
+    with torch.no_grad():
+        for head in (model.projector, model.classifier):
+            head.weight.mul_(30.0)
+    model.save_pretrained(folder)
+    layer_norm = config.feat_extract_norm == "layer"
+    Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=layer_norm).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny(tmp_path_factory.mktemp("tiny") / "model", detector={"threshold": 0.4, "window_s": 13.0, "hop_s": 6.5})
+
+
+@pytest.fixture(scope="session")
+def dataset_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded recordings, built by the real command."""
+    folder = tmp_path_factory.mktemp("prepared") / "dataset"
+    splits = ("--splits", "0.5", "0.25", "0.25")
+    run(sys.executable, "-m", "data_prep", "build", RECORDINGS, "--output", folder, *splits)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained(dataset_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A detector trained for six steps by the documented command, with its card, results and scores."""
+    folder = tmp_path_factory.mktemp("trained") / "detector"
+    run(
+        Path(sys.executable).with_name("accelerate"), "launch", "--quiet",
+        "--config_file", "configs/accelerate/cpu.yaml", "train_wav2vec2.py", "--config", "configs/demo.yaml",
+        "--dataset", dataset_dir, "--output_dir", folder, "--max_steps", "6", *SMALL,
+    )  # fmt: skip
+    return folder
+
+
+@pytest.fixture(scope="session")
+def speech() -> np.ndarray:
+    """22 s of real speech at 16 kHz."""
+    from data_prep.audio import load_audio
+
+    return load_audio(RECORDINGS / "real" / "vctk_p226.wav")

@@ -1,0 +1,58 @@
+"""The VAD equals the stock streaming model, and costs a worker neither torch nor datasets."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_prep.audio import load_audio
+from data_prep.vad import FRAME_SAMPLES, SPEECH_THRESHOLD, speech_duration_s, speech_probabilities
+
+ROOT = Path(__file__).parents[1]
+SPEECH = ROOT / "examples/recordings/real/vctk_p226.wav"
+
+
+@pytest.fixture(scope="module")
+def waveform():
+    return load_audio(SPEECH)
+
+
+def test_equals_the_stock_streaming_model(waveform):
+    silero_vad = pytest.importorskip("silero_vad")
+    torch = pytest.importorskip("torch")
+    waveform = waveform[: 18 * 16_000 + 100]  # over one block of 512 frames, and a last frame that is not whole
+    model = silero_vad.load_silero_vad(onnx=True)
+    padded = np.pad(waveform, (0, -len(waveform) % FRAME_SAMPLES))
+    stock = [float(model(torch.from_numpy(frame), 16_000)) for frame in padded.reshape(-1, FRAME_SAMPLES)]
+    ours = speech_probabilities(waveform)
+    assert ours.shape == (len(stock),)
+    assert ours.dtype == np.float32
+    np.testing.assert_allclose(ours, stock, atol=1e-3)
+
+
+def test_is_deterministic_and_independent_of_how_the_samples_are_stored(waveform, tmp_path):
+    waveform.tofile(tmp_path / "samples")
+    mapped = np.memmap(tmp_path / "samples", dtype=np.float32, mode="r")
+    np.testing.assert_array_equal(speech_probabilities(waveform), speech_probabilities(mapped))
+
+
+def test_duration_tells_speech_from_silence_and_noise(waveform):
+    share = float((speech_probabilities(waveform) >= SPEECH_THRESHOLD).mean())
+    assert speech_duration_s(waveform) == pytest.approx(share * len(waveform) / 16_000, abs=0.05)
+    assert speech_duration_s(waveform) > 10
+    noise = np.random.default_rng(0).normal(0, 0.1, 80_000).astype(np.float32)
+    assert speech_duration_s(noise) < 0.2
+    assert speech_duration_s(np.zeros(80_000, np.float32)) == 0
+    assert speech_duration_s(np.zeros(0, np.float32)) == 0
+
+
+def test_a_worker_imports_neither_torch_nor_datasets():
+    code = (
+        "import sys, numpy, data_prep.__main__, data_prep.recording, data_prep.workers, data_prep.vad\n"
+        "data_prep.vad.speech_probabilities(numpy.zeros(512, numpy.float32))\n"
+        "print(sorted({'torch', 'datasets', 'transformers'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
