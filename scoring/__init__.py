@@ -1,0 +1,1 @@
+"""From a checkpoint and recordings to `fake_probability`: what `infer.py` and `infer.Detector` are made of."""

@@ -1,0 +1,72 @@
+"""A trained checkpoint, loaded only if scores from it can mean something: weights, a trained head, named classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, FeatureExtractionMixin, PreTrainedModel
+
+from data_prep.audio import SAMPLING_RATE
+from data_prep.errors import UserError
+from data_prep.hub import cache_only, check_name, first_line, offline_hint
+from data_prep.labels import fake_index
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What scoring needs. Windows in seconds; `threshold` is None when the checkpoint stores none."""
+
+    model: PreTrainedModel
+    extractor: FeatureExtractionMixin
+    fake_index: int
+    threshold: float | None
+    window_s: float
+    hop_s: float
+
+
+def load_checkpoint(name: str, device: str, fake_label: str | None = None) -> Checkpoint:
+    """Load a folder or Hub id in float32 and evaluation mode.
+
+    Raises:
+        UserError: not found, no weights, an untrained classifier, unknown class names, or not a 16 kHz model.
+    """
+    check_name(name, "model")
+    offline = cache_only() and not Path(name).is_dir()
+    try:
+        model, loading = AutoModelForAudioClassification.from_pretrained(
+            name, dtype=torch.float32, output_loading_info=True, local_files_only=offline
+        )
+        extractor = AutoFeatureExtractor.from_pretrained(name, local_files_only=offline)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(_explain(name, error)) from error
+    untrained = sorted(loading["missing_keys"])
+    if untrained:
+        raise UserError(
+            f"{name} lacks weights for {', '.join(untrained[:3])}: it would be scored with random numbers there; "
+            "give a checkpoint fine-tuned for audio classification"
+        )
+    if extractor.sampling_rate != SAMPLING_RATE:
+        raise UserError(f"{name} expects audio at {extractor.sampling_rate} Hz; only {SAMPLING_RATE} Hz is supported")
+    stored = getattr(model.config, "detector", None) or {}
+    return Checkpoint(
+        model=model.eval().to(device),
+        extractor=extractor,
+        fake_index=fake_index(model.config.id2label, fake_label),
+        threshold=stored.get("threshold"),
+        window_s=float(stored.get("window_s", 13.0)),
+        hop_s=float(stored.get("hop_s", 6.5)),
+    )
+
+
+def _explain(name: str, error: Exception) -> str:
+    folder = Path(name)
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            return f"{name} is not a model folder: it has no config.json; expected what train_wav2vec2.py left there"
+        if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
+            return f"{name} holds no weights (no model.safetensors); the training may not have finished"
+    return (
+        f"cannot load the model {name} ({first_line(error)}); expected a model folder or a Hub id{offline_hint(name)}"
+    )

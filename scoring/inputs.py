@@ -1,0 +1,65 @@
+"""What a model is fed: padding, masks and the resulting invariance, for training and scoring alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from transformers import (
+    ASTFeatureExtractor,
+    BatchFeature,
+    FeatureExtractionMixin,
+    PreTrainedConfig,
+    WhisperFeatureExtractor,
+)
+
+from data_prep.audio import SAMPLING_RATE
+
+# Classes that read raw waveforms through a convolutional encoder and take an attention mask over samples.
+_WAVEFORM_MODELS = frozenset(
+    [
+        "wav2vec2",
+        "wav2vec2-conformer",
+        "wavlm",
+        "hubert",
+        "data2vec-audio",
+        "unispeech",
+        "unispeech-sat",
+        "sew",
+        "sew-d",
+    ]
+)
+
+
+# Feature extractors whose models take one fixed input length.
+_FIXED_LENGTH = (WhisperFeatureExtractor, ASTFeatureExtractor)
+
+
+def uses_padding_mask(config: PreTrainedConfig) -> bool:
+    """Whether the feature extractor should return an attention mask.
+
+    Waveform models with layer-normalised convolutions need it (without it a padded clip's logits move by whole
+    units); those with group normalisation were pre-trained without one. Spectrogram models have a fixed input.
+    """
+    return config.model_type in _WAVEFORM_MODELS and _layer_normalised(config)
+
+
+def padding_invariant(config: PreTrainedConfig) -> bool:
+    """Whether clips of different lengths may share a batch without changing each other's logits."""
+    return config.model_type not in _WAVEFORM_MODELS or _layer_normalised(config)
+
+
+def featurise(extractor: FeatureExtractionMixin, waveforms: Sequence[np.ndarray]) -> BatchFeature:
+    """Turn mono 16 kHz float32 clips, each of shape (samples,), into a padded batch of tensors for the model."""
+    return extractor(
+        list(waveforms),
+        sampling_rate=SAMPLING_RATE,
+        padding="max_length" if isinstance(extractor, _FIXED_LENGTH) else True,
+        return_attention_mask=bool(getattr(extractor, "return_attention_mask", False)),
+        return_tensors="pt",
+    )
+
+
+def _layer_normalised(config: PreTrainedConfig) -> bool:
+    # data2vec-audio has no such key: its convolutions are always layer-normalised.
+    return getattr(config, "feat_extract_norm", "layer") == "layer"
