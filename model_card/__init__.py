@@ -1,0 +1,1 @@
+"""The model card, built from what a run recorded in results.json and from nothing else."""

@@ -1,0 +1,96 @@
+"""Recipes: every shipped YAML parses against the real script, the command line wins, nothing unknown passes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from data_prep.errors import UserError
+from training.arguments import parse_recipe, resolve_precision
+
+RECIPES = sorted((ROOT / "configs").glob("*.yaml"))
+NEEDED = ["--dataset", "D", "--output_dir", "O"]
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
+def test_every_recipe_is_accepted_whole(path: Path) -> None:
+    recipe = parse_recipe(["--config", str(path), *NEEDED])
+    assert recipe.training.metric_for_best_model == "roc_auc"
+    assert recipe.training.greater_is_better is True
+
+
+def test_xlsr_recipe_is_the_published_one() -> None:
+    recipe = parse_recipe(["--config", str(ROOT / "configs/wav2vec2_xlsr.yaml"), *NEEDED])
+    training, own = recipe.training, recipe.arguments
+    assert own.model_name_or_path == "Gustking/wav2vec2-large-xlsr-deepfake-audio-classification"
+    assert (own.freeze_feature_encoder, own.freeze_encoder_layers, own.early_stopping_patience) == (True, 12, 3)
+    assert (training.learning_rate, training.num_train_epochs, training.weight_decay) == (3e-5, 5, 0.01)
+    assert (training.per_device_train_batch_size, training.gradient_accumulation_steps) == (4, 4)
+    assert (training.eval_steps, training.save_steps, training.get_warmup_steps(1000)) == (30, 30, 100)
+    assert training.optim.value == "adamw_torch"
+    assert own.precision == "fp16"
+
+
+def test_command_line_overrides_yaml_and_mappings(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text("learning_rate: 3e-5\nfreeze:\n  encoder_layers: 12\narchitecture:\n  model_type: wav2vec2\n")
+    arguments = ["--config", str(path), *NEEDED]
+    assert parse_recipe(arguments).training.learning_rate == 3e-5  # a string in YAML 1.1
+    assert parse_recipe(arguments).arguments.freeze_encoder_layers == 12
+    changed = parse_recipe(
+        [*arguments, "--learning_rate", "1e-3", "--freeze_encoder_layers", "2", "--set", "architecture.hidden_size=8"]
+    )
+    assert changed.training.learning_rate == 1e-3
+    assert changed.arguments.freeze_encoder_layers == 2
+    assert changed.architecture == {"model_type": "wav2vec2", "hidden_size": 8}
+    assert changed.values["learning_rate"] == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("learning_rat: 1\n", "unknown key learning_rat .*did you mean learning_rate"),
+        ("freeze:\n  layers: 3\n", "unknown key freeze.layers"),
+        ("evaluation_strategy: steps\n", "unknown key evaluation_strategy"),
+        ("- a\n", "holds no keys"),
+        ("a: [\n", "not valid YAML"),
+    ],
+)
+def test_wrong_yaml_fails_by_name(tmp_path: Path, text: str, named: str) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=named):
+        parse_recipe(["--config", str(path), *NEEDED])
+
+
+def test_unknown_option_and_missing_ones_fail_by_name() -> None:
+    config = ["--config", str(ROOT / "configs/demo.yaml")]
+    with pytest.raises(UserError, match="unknown option --learnin_rate; did you mean learning_rate"):
+        parse_recipe([*config, *NEEDED, "--learnin_rate", "1"])
+    with pytest.raises(UserError, match="--dataset is missing"):
+        parse_recipe([*config, "--output_dir", "O"])
+    with pytest.raises(UserError, match="nothing to train"):
+        parse_recipe(NEEDED)
+
+
+@pytest.mark.parametrize(
+    ("asked", "cuda", "launched", "used"),
+    [
+        ("fp16", True, "no", "fp16"),
+        ("fp16", False, "no", "fp32"),
+        ("fp16", False, "fp16", "fp32"),
+        ("fp16", True, "bf16", "bf16"),
+        ("bf16", False, "no", "bf16"),
+        ("fp32", True, "no", "fp32"),
+    ],
+)
+def test_precision_follows_the_device_without_editing(
+    asked: str, cuda: bool, launched: str, used: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", launched)
+    precision, notice = resolve_precision(asked, cuda, os.environ)
+    assert precision == used
+    assert (notice is not None) == (used == "fp32" and asked == "fp16")

@@ -1,0 +1,70 @@
+#!/usr/bin/env python3
+"""Fine-tune a speech deepfake detector and leave it documented.
+
+accelerate launch train_wav2vec2.py --config configs/wav2vec2_xlsr.yaml --dataset DIR --output_dir OUT
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from transformers import set_seed
+from transformers.utils.logging import disable_progress_bar
+
+from data_prep.errors import run_command
+from model_card.build import write_card
+from training.arguments import parse_recipe
+from training.data import load_splits, shared_sources
+from training.evaluate import measure
+from training.freeze import format_plan
+from training.launch import start_all_processes
+from training.model import load_feature_extractor, load_model, planned_model
+from training.output import prepare_output, push, save_detector
+from training.record import describe_run
+from training.summary import format_results
+from training.trainer import build_trainer
+
+
+def train() -> None:
+    disable_progress_bar()  # of loading and saving weights; the bar of the training itself stays
+    start_all_processes()
+    recipe = parse_recipe(sys.argv[1:])
+    if recipe.arguments.plan:
+        print(format_plan(planned_model(recipe)))
+        return
+    arguments, main_process = recipe.training, recipe.training.process_index == 0
+
+    dataset = load_splits(recipe.arguments.dataset)
+    with arguments.main_process_first(local=False, desc="preparing the output folder"):
+        checkpoint = prepare_output(recipe)
+    set_seed(arguments.seed)
+    model = load_model(recipe)
+    extractor = load_feature_extractor(recipe, model.config)
+    if main_process:
+        print(format_plan(model), file=sys.stderr)
+        if leaked := shared_sources(dataset):
+            print(f"warning: {leaked} recordings are in more than one split; the results will flatter", file=sys.stderr)
+        if checkpoint:
+            print(f"going on from {checkpoint}", file=sys.stderr)
+
+    trainer = build_trainer(recipe, model, extractor, dataset)
+    trainer.train(resume_from_checkpoint=checkpoint)
+
+    folder = Path(arguments.output_dir)
+    results = measure(trainer, dataset, recipe.arguments.threshold_rule, folder)
+    results = describe_run(recipe, model, dataset, trainer) | results
+    if main_process:
+        save_detector(folder, trainer.accelerator.unwrap_model(model), extractor, recipe, results)
+        write_card(folder)
+        print(format_results(results, folder))
+        if recipe.push_to_hub:
+            print(f"pushed to {push(folder, arguments.hub_model_id)}", file=sys.stderr)
+
+
+def main() -> int:
+    return run_command(train)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,163 @@
+"""Reading a recipe: a YAML file, overridden by the command line, with every key known by name."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from argparse import ArgumentDefaultsHelpFormatter, Namespace
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from transformers import HfArgumentParser, TrainingArguments
+
+from data_prep.errors import UserError
+from training.recipe import Recipe, RecipeArguments
+
+# Mappings in the YAML that are passed on whole; on the command line: --set architecture.hidden_size=64
+MAPPING_KEYS = ("architecture", "model_overrides", "feature_extractor")
+# Mappings whose keys are options of their own: `freeze: {encoder_layers: 12}` is --freeze_encoder_layers 12.
+FLATTENED_KEYS = ("freeze",)
+
+# Where and how a run was started, not what it computes.
+NOT_RECORDED = ("plan", "overwrite", "resume_from_checkpoint", "output_dir", "push_to_hub", "hub_token", "hub_model_id")
+
+DESCRIPTION = """\
+Fine-tune any transformers audio-classification model into a real/fake speech detector.
+
+  accelerate launch train_wav2vec2.py --config configs/wav2vec2_xlsr.yaml --dataset DIR --output_dir OUT
+  python train_wav2vec2.py --config configs/wav2vec2_xlsr.yaml --plan
+
+The YAML is the record of the experiment; any key in it can be overridden here, and every option of transformers'
+TrainingArguments is accepted in both. OUT ends up holding the best checkpoint by validation ROC-AUC with its decision
+threshold, README.md (the model card), results.json and the scores behind every number. A run that was killed goes on
+when the same command is given again."""
+
+
+def parse_recipe(argv: list[str]) -> Recipe:
+    """Read `--config` and the command line.
+
+    Raises:
+        UserError: unreadable YAML, an unknown key or option (named, with the nearest known one), a missing
+            `--dataset` or `--output_dir`.
+    """
+    parser = HfArgumentParser(
+        (RecipeArguments, TrainingArguments),
+        description=DESCRIPTION,
+        formatter_class=_Formatter,
+        allow_abbrev=False,
+        conflict_handler="resolve",
+    )
+    parser.set_defaults(output_dir=None)  # transformers' own default would be a folder nobody asked for
+    parser.add_argument("--config", help="YAML recipe, e.g. configs/wav2vec2_xlsr.yaml")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY.NAME=VALUE", help="override inside a mapping of the YAML"
+    )
+    defaults = vars(parser.parse_args([]))
+    known = defaults.keys() - {"config", "set"}
+    config_path = _value_of(argv, "--config")
+    values, mappings = _read_yaml(config_path, known) if config_path else ({}, {key: {} for key in MAPPING_KEYS})
+    parser.set_defaults(**values)
+    namespace, rest = parser.parse_known_args(argv)
+    if rest:
+        raise UserError(f"unknown option {rest[0]}{_did_you_mean(rest[0].lstrip('-').split('=')[0], known)}")
+    if namespace.model_name_or_path != values.get("model_name_or_path"):
+        mappings["architecture"] = {}  # it described the YAML's checkpoint, not the one named instead
+    mappings = _apply_set(mappings, namespace.set)
+    given = {n: v for n, v in vars(namespace).items() if n in known and (n in values or v != defaults[n])}
+    return _resolve(namespace, mappings, {n: v for n, v in given.items() if n not in NOT_RECORDED})
+
+
+def _resolve(namespace: Namespace, mappings: dict[str, dict[str, Any]], recorded: dict[str, Any]) -> Recipe:
+    own = RecipeArguments(**{f.name: getattr(namespace, f.name) for f in fields(RecipeArguments)})
+    if not own.plan:
+        for name, what in (("dataset", "a prepared dataset"), ("output_dir", "the folder to write")):
+            if not getattr(namespace, name):
+                raise UserError(f"--{name} is missing; expected {what}")
+    if not own.model_name_or_path and not mappings["architecture"]:
+        raise UserError("nothing to train: give --config, --model_name_or_path or an `architecture:` in the YAML")
+    precision, notice = resolve_precision(own.precision, torch.cuda.is_available(), os.environ)
+    if notice and os.environ.get("LOCAL_RANK", "0") == "0" and not own.plan:
+        print(notice, file=sys.stderr)
+    values = {f.name: getattr(namespace, f.name) for f in fields(TrainingArguments) if f.init}
+    push_to_hub, values["push_to_hub"] = bool(values["push_to_hub"]), False  # we push once, with our own card
+    values.update(fp16=precision == "fp16", bf16=precision == "bf16", remove_unused_columns=False)
+    if not torch.cuda.is_available():
+        values["dataloader_pin_memory"] = False  # only warns there
+    if not torch.accelerator.is_available():
+        values["use_cpu"] = True  # without it, several processes started by torchrun would not find each other
+    recorded |= {key: value for key, value in mappings.items() if value}
+    training = None if own.plan else TrainingArguments(**values)
+    return Recipe(own, training, **mappings, values=recorded, precision=precision, push_to_hub=push_to_hub)
+
+
+def resolve_precision(asked: str, cuda: bool, environment: Mapping[str, str]) -> tuple[str, str | None]:
+    """The precision to train in, and a notice when it is not the one asked for.
+
+    `accelerate launch --mixed_precision …` speaks through ACCELERATE_MIXED_PRECISION and wins over the YAML.
+    """
+    launched = environment.get("ACCELERATE_MIXED_PRECISION", "no")
+    asked = launched if launched in ("fp16", "bf16") else asked
+    if asked == "fp16" and not cuda:
+        os.environ["ACCELERATE_MIXED_PRECISION"] = "no"
+        return "fp32", "no CUDA device: training in fp32 instead of fp16"
+    return asked, None
+
+
+def _read_yaml(path: str, known: Iterable[str]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read the config {path} ({error.strerror}); shipped ones are in configs/") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds no keys; expected a mapping such as `learning_rate: 3e-5`")
+    mappings = {key: content.pop(key, None) or {} for key in MAPPING_KEYS}
+    for key in FLATTENED_KEYS:
+        for name, value in (content.pop(key, None) or {}).items():
+            if f"{key}_{name}" not in known:
+                raise UserError(f"unknown key {key}.{name} in {path}{_did_you_mean(f'{key}_{name}', known)}")
+            content[f"{key}_{name}"] = value
+    for key in content:
+        if key not in known:
+            nearest = _did_you_mean(key, [*known, *MAPPING_KEYS, *FLATTENED_KEYS])
+            raise UserError(f"unknown key {key} in {path}{nearest}")
+    # A number such as 3e-5 is a string in YAML 1.1; argparse converts string defaults as it does arguments.
+    return content, mappings
+
+
+def _apply_set(mappings: dict[str, dict[str, Any]], settings: list[str]) -> dict[str, dict[str, Any]]:
+    result = {key: dict(mappings.get(key, {})) for key in MAPPING_KEYS}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        key, dot, inner = name.partition(".")
+        if not (equals and dot and key in MAPPING_KEYS):
+            raise UserError(
+                f"--set {setting} is not understood; expected KEY.NAME=VALUE, KEY being {', '.join(MAPPING_KEYS)}"
+            )
+        result[key][inner] = yaml.safe_load(value)
+    return result
+
+
+def _value_of(argv: list[str], option: str) -> str | None:
+    for position, argument in enumerate(argv):
+        if argument == option and position + 1 < len(argv):
+            return argv[position + 1]
+        if argument.startswith(option + "="):
+            return argument.partition("=")[2]
+    return None
+
+
+def _did_you_mean(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else "; see --help for the known ones"
+
+
+class _Formatter(ArgumentDefaultsHelpFormatter):
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "".join(indent + line for line in text.splitlines(keepends=True))

@@ -1,0 +1,147 @@
+"""The model and its feature extractor: from a checkpoint or from scratch, with the labels 0=real, 1=fake by name."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoModelForAudioClassification,
+    FeatureExtractionMixin,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+
+from data_prep.errors import UserError
+from data_prep.hub import cache_only, check_name, first_line, offline_hint
+from data_prep.labels import LABELS, fake_index
+from scoring.inputs import uses_padding_mask
+from training.freeze import freeze, on_meta
+from training.recipe import Recipe
+
+
+def load_model(recipe: Recipe) -> PreTrainedModel:
+    """The model to train, in float32, frozen as the recipe says.
+
+    A checkpoint that already is a detector with fake first has the two rows of its classifier swapped, so that what
+    it knows survives the label order 0=real, 1=fake.
+
+    Raises:
+        UserError: the checkpoint cannot be found or has no weights, or the architecture is unknown.
+    """
+    config, polarity_swapped = _config(recipe)
+    name = recipe.arguments.model_name_or_path
+    if name is None:
+        model = AutoModelForAudioClassification.from_config(config)
+    else:
+        try:
+            model = AutoModelForAudioClassification.from_pretrained(
+                name,
+                config=config,
+                ignore_mismatched_sizes=True,
+                dtype=torch.float32,
+                local_files_only=cache_only(),
+            )
+        except (OSError, ValueError) as error:
+            raise _cannot_load(name, error) from error
+        if polarity_swapped:
+            _swap_classifier_rows(model)
+    _freeze(model, recipe)
+    return model
+
+
+def planned_model(recipe: Recipe) -> PreTrainedModel:
+    """The model without weights, for `--plan`: needs the config only, and the YAML's `architecture` when that fails."""
+    try:
+        config, _ = _config(recipe)
+    except UserError:
+        if not recipe.architecture:
+            raise
+        name = recipe.arguments.model_name_or_path
+        print(f"{name} cannot be loaded here: geometry as given under `architecture:` in the YAML", file=sys.stderr)
+        config = _from_architecture(recipe)
+    model = on_meta(AutoModelForAudioClassification.from_config, config)
+    _freeze(model, recipe)
+    return model
+
+
+def load_feature_extractor(recipe: Recipe, config: PreTrainedConfig) -> FeatureExtractionMixin:
+    """The checkpoint's own feature extractor, or the one described under `feature_extractor:` for a new model.
+
+    Raises:
+        UserError: none can be loaded, or its sampling rate is not 16 kHz.
+    """
+    described = dict(recipe.feature_extractor)
+    if described:
+        kind = described.pop("feature_extractor_type", "Wav2Vec2FeatureExtractor")
+        extractor = getattr(transformers, kind)(**described)
+    elif recipe.arguments.model_name_or_path is None:
+        raise UserError("a model from scratch needs `feature_extractor:` in the YAML beside `architecture:`")
+    else:
+        try:
+            extractor = AutoFeatureExtractor.from_pretrained(
+                recipe.arguments.model_name_or_path, local_files_only=cache_only()
+            )
+        except (OSError, ValueError) as error:
+            raise _cannot_load(recipe.arguments.model_name_or_path, error) from error
+    if extractor.sampling_rate != 16_000:
+        raise UserError(f"the feature extractor expects {extractor.sampling_rate} Hz; datasets made here are 16000 Hz")
+    # Written into preprocessor_config.json, so that everyone who loads the result pads as it was trained.
+    extractor.return_attention_mask = uses_padding_mask(config)
+    return extractor
+
+
+def _config(recipe: Recipe) -> tuple[PreTrainedConfig, bool]:
+    name = recipe.arguments.model_name_or_path
+    if name is None:
+        return _from_architecture(recipe), False
+    try:
+        check_name(name, "checkpoint")
+        config = AutoConfig.from_pretrained(name, local_files_only=cache_only(), **recipe.model_overrides)
+    except (OSError, ValueError) as error:
+        raise _cannot_load(name, error) from error
+    try:
+        swapped = fake_index(config.id2label) == 0
+    except UserError:  # not a detector yet, or one that does not say what its classes are
+        swapped = False
+    return _with_labels(config), swapped
+
+
+def _from_architecture(recipe: Recipe) -> PreTrainedConfig:
+    values: dict[str, Any] = recipe.architecture | recipe.model_overrides
+    if "model_type" not in values:
+        raise UserError("`architecture:` lacks model_type, e.g. model_type: wav2vec2")
+    try:
+        return _with_labels(AutoConfig.for_model(**values))
+    except ValueError as error:
+        raise UserError(f"`architecture:` is not usable: {' '.join(str(error).split())[:300]}") from error
+
+
+def _with_labels(config: PreTrainedConfig) -> PreTrainedConfig:
+    config.id2label = dict(enumerate(LABELS))
+    config.label2id = {name: index for index, name in enumerate(LABELS)}
+    return config
+
+
+def _freeze(model: PreTrainedModel, recipe: Recipe) -> None:
+    arguments = recipe.arguments
+    freeze(model, feature_encoder=arguments.freeze_feature_encoder, encoder_layers=arguments.freeze_encoder_layers)
+
+
+def _swap_classifier_rows(model: nn.Module) -> None:
+    heads = [m for m in model.modules() if isinstance(m, nn.Linear) and m.out_features == len(LABELS)]
+    with torch.no_grad():
+        for parameter in heads[-1].parameters():
+            parameter.copy_(parameter.flip(0))
+
+
+def _cannot_load(name: str, error: Exception) -> UserError:
+    return UserError(
+        f"cannot load the checkpoint {name} ({first_line(error)}); expected a folder with config.json and weights, "
+        f"or a Hub id{offline_hint(name)}"
+    )

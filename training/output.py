@@ -1,0 +1,107 @@
+"""The output folder: started, gone on with, or refused; and what is saved in it at the end."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import yaml
+from transformers import FeatureExtractionMixin, PreTrainedModel
+
+from data_prep.errors import UserError
+from data_prep.hub import first_line
+from training.recipe import Recipe
+
+RECIPE_FILE, RESULTS_FILE = "recipe.yaml", "results.json"
+
+
+def prepare_output(recipe: Recipe) -> str | None:
+    """Make the output folder and find where to go on from.
+
+    Returns:
+        The checkpoint to resume from, or None for a fresh start.
+
+    Raises:
+        UserError: the folder holds a finished run, or an unfinished one of another recipe.
+    """
+    folder = Path(recipe.training.output_dir)
+    if recipe.arguments.overwrite:
+        _discard(folder)
+    if (folder / RESULTS_FILE).exists():
+        raise UserError(f"{folder} holds a finished run; give another --output_dir, or --overwrite to discard it")
+    checkpoint = _last_complete_checkpoint(folder)
+    asked = recipe.training.resume_from_checkpoint
+    if asked and str(asked).lower() not in ("true", "false"):
+        if not Path(asked, "trainer_state.json").is_file():
+            raise UserError(f"--resume_from_checkpoint {asked} is not a checkpoint (no trainer_state.json in it)")
+        checkpoint = str(asked)
+    elif checkpoint and _recorded(folder) != _normalised(recipe.values):
+        raise UserError(
+            f"{folder} holds an unfinished run of another recipe or dataset (see {RECIPE_FILE} there); "
+            "give another --output_dir, or --overwrite to discard it"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / RECIPE_FILE).write_text(yaml.safe_dump(_normalised(recipe.values), sort_keys=True), encoding="utf-8")
+    return checkpoint
+
+
+def save_detector(
+    folder: Path, model: PreTrainedModel, extractor: FeatureExtractionMixin, recipe: Recipe, results: dict[str, Any]
+) -> None:
+    """Write weights, config with the decision threshold and windows, feature extractor, and results.json."""
+    threshold = results["threshold"]
+    model.config.detector = {
+        "threshold": threshold["fake_probability"],
+        "threshold_rule": threshold["rule"],
+        "threshold_split": threshold["split"],
+        "window_s": recipe.arguments.window_s,
+        "hop_s": recipe.arguments.hop_s,
+    }
+    model.save_pretrained(folder)
+    extractor.save_pretrained(folder)
+    text = json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False)
+    (folder / RESULTS_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def push(folder: Path, repo_id: str | None) -> str:
+    """Upload the detector and its card to the Hub, without checkpoints and optimizer states.
+
+    Raises:
+        UserError: the Hub refuses or cannot be reached.
+    """
+    from huggingface_hub import HfApi
+
+    api = HfApi()
+    try:
+        repo = api.create_repo(repo_id or folder.name, exist_ok=True).repo_id
+        api.upload_folder(repo_id=repo, folder_path=folder, ignore_patterns=["checkpoint-*", "runs/*", "*.bin"])
+    except Exception as error:
+        raise UserError(
+            f"everything is saved in {folder}, but pushing it to the Hub failed ({first_line(error)}); "
+            "log in with `hf auth login`, or upload later with `hf upload`"
+        ) from error
+    return repo
+
+
+def _discard(folder: Path) -> None:
+    for checkpoint in folder.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
+    for name in (RESULTS_FILE, RECIPE_FILE):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _last_complete_checkpoint(folder: Path) -> str | None:
+    # trainer_state.json is the last file Trainer writes: a checkpoint without it was cut off while being saved.
+    complete = [p.parent for p in folder.glob("checkpoint-*/trainer_state.json")]
+    return str(max(complete, key=lambda p: int(p.name.partition("-")[2]))) if complete else None
+
+
+def _recorded(folder: Path) -> dict[str, Any] | None:
+    path = folder / RECIPE_FILE
+    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def _normalised(values: dict[str, Any]) -> dict[str, Any]:
+    return json.loads(json.dumps(values, default=str))

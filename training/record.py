@@ -1,0 +1,97 @@
+"""Facts of a run, as they go into results.json and from there, and nowhere else, into the model card."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from collections import Counter
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from datasets import Dataset, DatasetDict
+from transformers import PreTrainedModel, Trainer
+
+from training.data import shared_sources
+from training.freeze import count_parameters, module_rows
+from training.recipe import Recipe
+
+PACKAGES = ("torch", "transformers", "accelerate", "datasets", "av", "soxr")
+
+
+def describe_run(recipe: Recipe, model: PreTrainedModel, dataset: DatasetDict, trainer: Trainer) -> dict[str, Any]:
+    """Recipe, model, data, training history and surroundings of a finished training."""
+    state = trainer.state
+    base = recipe.arguments.model_name_or_path
+    trained, total = count_parameters(model)
+    return {
+        "hub_model_id": recipe.training.hub_model_id,
+        "license": recipe.arguments.license,
+        "max_duration_s": recipe.arguments.max_duration_s,
+        "recipe": _public(recipe.values),
+        "model": {
+            # A folder of this machine means nothing to a reader of the card; a Hub id does.
+            "base_model": None if base is None or os.path.exists(base) else base,
+            "from_scratch": base is None,
+            "class": type(model).__name__,
+            "model_type": model.config.model_type,
+            "parameters": total,
+            "trained_parameters": trained,
+            "modules": [asdict(row) for row in module_rows(model)],
+        },
+        "data": {
+            "name": os.path.basename(os.path.abspath(recipe.arguments.dataset))
+            if os.path.exists(recipe.arguments.dataset)
+            else recipe.arguments.dataset,
+            "splits": {name: _describe_split(split) for name, split in dataset.items()},
+            "recordings_in_several_splits": shared_sources(dataset),
+        },
+        "training": {
+            "steps": state.global_step,
+            "epochs": round(state.epoch or 0.0, 3),
+            "best_step": _best_step(state.best_model_checkpoint),
+            "best_metric": recipe.training.metric_for_best_model,
+            "best_value": state.best_metric,
+            "seed": recipe.training.seed,
+            "precision": recipe.precision,
+            "processes": recipe.training.world_size,
+            "history": state.log_history,
+        },
+        "surroundings": {
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in PACKAGES},
+            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {os.cpu_count()} cores",
+        },
+    }
+
+
+def _public(values: dict[str, Any]) -> dict[str, Any]:
+    """The recipe without this machine's paths."""
+    kept = {k: v for k, v in values.items() if k not in ("dataset", "logging_dir")}
+    base = kept.get("model_name_or_path")
+    if base and os.path.exists(base):
+        kept["model_name_or_path"] = os.path.basename(os.path.abspath(base))
+    return kept
+
+
+def _describe_split(split: Dataset) -> dict[str, Any]:
+    labels, names = split["label"], split.features["label"].names
+    columns = set(split.column_names)
+    sources = split["source"] if "source" in columns else [None] * len(split)
+    durations = split["duration_s"] if "duration_s" in columns else None
+    described: dict[str, Any] = {"clips": len(split)}
+    for index, name in enumerate(names):
+        mine = [i for i, label in enumerate(labels) if label == index]
+        described[name] = {
+            "clips": len(mine),
+            "recordings": len({sources[i] for i in mine} - {None}) or None,
+            "minutes": round(sum(durations[i] for i in mine) / 60, 2) if durations else None,
+        }
+    if "generator" in columns:
+        described["generators"] = dict(sorted(Counter(g or "unknown" for g in split["generator"]).items()))
+    return described
+
+
+def _best_step(checkpoint: str | None) -> int | None:
+    return int(os.path.basename(checkpoint).partition("-")[2]) if checkpoint else None

@@ -1,0 +1,77 @@
+"""What a run measured, as a few lines for a person: `python -m training.summary OUT`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from data_prep.errors import UserError, run_command
+
+_ROWS = (
+    ("ROC-AUC", "roc_auc"),
+    ("EER", "eer"),
+    ("accuracy", "accuracy"),
+    ("balanced accuracy", "balanced_accuracy"),
+    ("recall real", "recall_real"),
+    ("recall fake", "recall_fake"),
+)
+
+
+def format_results(results: dict[str, Any], folder: Path) -> str:
+    """Validation and test side by side with 95 % intervals, the threshold, and where things lie."""
+    splits = [name for name in ("validation", "test") if name in results]
+    lines = [f"{'':<18}" + "".join(f"{_title(name, results[name]):<40}" for name in splits)]
+    for title, key in _ROWS:
+        lines.append(f"{title:<18}" + "".join(f"{format_value(results[name], key):<40}" for name in splits))
+    threshold = results["threshold"]
+    rule = threshold["rule"].replace("_", " ")
+    lines.append(f"{'threshold':<18}fake_probability >= {threshold['fake_probability']:.4f} (best {rule} on validation)")
+    lines.append("[low, high]: 95 % intervals over recordings")
+    warnings = {i["warning"] for name in splits for i in results[name]["intervals"].values() if i["warning"]}
+    lines += [f"note: {warning}" for warning in sorted(warnings)]
+    lines.append(f"detector  {folder}\ncard      {folder / 'README.md'}")
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def format_value(result: dict[str, Any], key: str) -> str:
+    """0.912 [0.850, 0.960], or without the bracket when no interval can be given."""
+    value, interval = result["metrics"][key], result["intervals"].get(key)
+    if value is None:
+        return "undefined"
+    if interval is None or interval["low"] is None:
+        return f"{value:.3f}"
+    return f"{value:.3f} [{interval['low']:.3f}, {interval['high']:.3f}]"
+
+
+def _title(name: str, result: dict[str, Any]) -> str:
+    recordings = sum(result["recordings"].values())
+    return f"{name} ({result['metrics']['n']} clips of {recordings} recordings)"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m training.summary", description="Print what the training run in OUT measured."
+    )
+    parser.add_argument("folder", metavar="OUT", type=Path, help="output folder of train_wav2vec2.py")
+    parser.add_argument("--dataset", help="dataset folder to name beside it")
+    parser.add_argument("--scores", help="score file to name beside it")
+    arguments = parser.parse_args()
+
+    def show() -> None:
+        path = arguments.folder / "results.json"
+        if not path.is_file():
+            raise UserError(f"{arguments.folder} has no results.json; expected the output folder of a finished training")
+        print(format_results(json.loads(path.read_text(encoding="utf-8")), arguments.folder))
+        if arguments.dataset:
+            print(f"dataset   {arguments.dataset}")
+        if arguments.scores:
+            print(f"scores    {arguments.scores} (of all recordings, those it was trained on included)")
+
+    return run_command(show)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
