@@ -1,0 +1,37 @@
+# make demo · test · test-fast · lint · clean      (each makes .venv on first use)
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+DEMO := out/demo
+
+.PHONY: demo test test-fast lint clean
+
+demo: $(INSTALLED)  ## recordings → dataset → fine-tuned, evaluated, documented detector → scored folder
+	rm -rf $(DEMO)
+	$(BIN)/python -m data_prep build examples/recordings --output $(DEMO)/dataset --splits 0.5 0.25 0.25 --workers 2
+	$(BIN)/accelerate launch --quiet --config_file configs/accelerate/cpu.yaml train_wav2vec2.py \
+	    --config configs/demo.yaml --dataset $(DEMO)/dataset --output_dir $(DEMO)/detector
+	$(BIN)/python infer.py examples/recordings --model $(DEMO)/detector --output $(DEMO)/scores.csv
+	@$(BIN)/python -m training.summary $(DEMO)/detector --dataset $(DEMO)/dataset --scores $(DEMO)/scores.csv
+
+test: $(INSTALLED)  ## everything
+	$(BIN)/python -m pytest
+
+test-fast: $(INSTALLED)  ## without what takes long
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+clean:
+	rm -rf $(VENV) out *.egg-info
+
+# torch first and by itself: a later package that asks for plain "torch" is then already satisfied.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("found Python %d.%d, expected 3.11 or newer; run: make PYTHON=python3.11 …" % sys.version_info[:2])'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
