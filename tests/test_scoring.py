@@ -182,7 +182,9 @@ def mixed_folder(tmp_path_factory: pytest.TempPathFactory, speech: np.ndarray) -
     return folder
 
 
-def test_folder_is_scored_whole_and_bad_files_have_errors(mixed_folder: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_folder_is_scored_whole_and_bad_files_have_errors(
+    mixed_folder: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
     rows = {}
     for name in ("scores.csv", "scores.jsonl", "scores.parquet"):
         run(sys.executable, "infer.py", mixed_folder, "--model", tiny_checkpoint, "--output", tmp_path / name, check=1)

@@ -1,0 +1,110 @@
+"""Decoding: what librosa's users get, from every container, and a reason when it cannot be."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import av
+import librosa
+import numpy as np
+import pytest
+import soundfile
+from conftest import RECORDINGS
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data_prep.audio import AudioError, AudioReader, encode_flac, load_audio, pcm16
+
+
+@pytest.mark.parametrize(
+    ("name", "tolerance"),
+    [
+        ("real/vctk_p226.wav", 1e-7),  # 44.1 kHz stereo
+        ("real/vctk_p227.flac", 1e-7),  # 22.05 kHz
+        ("real/vctk_p225.mp3", 1e-5),  # two MP3 decoders: float rounding
+        ("real/ljspeech_linda_johnson.ogg", 1e-4),  # Opus: libopus on both sides, 16-bit here
+    ],
+)
+def test_equals_librosa(name: str, tolerance: float) -> None:
+    expected, _ = librosa.load(RECORDINGS / name, sr=16_000, mono=True)
+    ours = load_audio(RECORDINGS / name)
+    assert len(ours) == len(expected)
+    np.testing.assert_allclose(ours, expected, atol=tolerance)
+
+
+def test_all_embedded_containers_decode_to_their_stated_length() -> None:
+    files = sorted(p for p in RECORDINGS.rglob("*") if p.suffix in {".wav", ".flac", ".mp3", ".m4a", ".aac", ".ogg"})
+    assert len(files) >= 12
+    for path in files:
+        with AudioReader(path) as reader:
+            heard = sum(len(b) for b in reader.blocks()) / 16_000
+        assert 20 < heard < 110
+        assert reader.corrupt_packets == 0
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 22_050, 48_000, 192_000])
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT", "PCM_U8"])
+def test_a_tone_keeps_its_pitch_and_level(rate: int, subtype: str) -> None:
+    tone = 0.5 * np.sin(2 * np.pi * 1_000 * np.arange(rate) / rate)
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.stack([tone, tone], axis=1), rate, subtype=subtype, format="WAV")
+    waveform = load_audio(buffer.getvalue())
+    assert abs(len(waveform) - 16_000) <= 1
+    middle = waveform[2_000:14_000]
+    spectrum = np.abs(np.fft.rfft(middle * np.hanning(len(middle))))
+    assert abs(np.argmax(spectrum) * 16_000 / len(middle) - 1_000) < 2
+    assert np.sqrt(2 * np.mean(middle**2)) == pytest.approx(0.5, abs=0.01)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.floats(-1.25, 1.25, width=32), min_size=1, max_size=3000))
+def test_flac_round_trip_is_the_stated_quantisation(values: list[float]) -> None:
+    waveform = np.array(values, dtype=np.float32)
+    decoded = load_audio(encode_flac(waveform))
+    assert np.array_equal(pcm16(decoded), pcm16(waveform))
+
+
+def test_a_few_bad_packets_are_skipped_and_counted_many_are_refused() -> None:
+    data = bytearray((RECORDINGS / "real" / "asterisk_carlo_it.aac").read_bytes())
+    one = bytearray(data)
+    with av.open(io.BytesIO(bytes(data))) as container:
+        packets = [(p.pos, p.size) for p in container.demux(audio=0) if p.size]
+    position, size = packets[500]
+    one[position + 7 : position + size] = b"\xff" * (size - 7)
+    with AudioReader(bytes(one)) as reader:
+        heard = sum(len(b) for b in reader.blocks())
+    assert heard > 0.99 * 90 * 16_000
+    for position, size in packets[::4]:
+        data[position + 7 : position + size] = b"\xff" * (size - 7)
+    with pytest.raises(AudioError, match="packets are corrupt"):
+        load_audio(bytes(data))
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "decodable|empty"),
+        (b"not audio at all" * 100, "not decodable"),
+        (b"RIFF\x00\x00\x00\x00WAVEfmt ", "not decodable"),
+        (b"#EXTM3U\nhttp://127.0.0.1:1/a.mp3\n", "not decodable"),
+    ],
+)
+def test_bytes_that_are_not_audio_have_a_reason(data: bytes, reason: str) -> None:
+    with pytest.raises(AudioError, match=reason):
+        load_audio(data)
+
+
+def test_names_that_look_like_protocols_are_plain_files(tmp_path: Path) -> None:
+    path = tmp_path / "pipe:0 concat:a|b.flac"
+    path.write_bytes(encode_flac(np.zeros(16_000, np.float32)))
+    assert len(load_audio(path)) == 16_000
+
+
+def test_nan_samples_are_refused() -> None:
+    buffer = io.BytesIO()
+    samples = np.zeros(16_000, np.float32)
+    samples[8_000] = np.nan
+    soundfile.write(buffer, samples, 16_000, subtype="FLOAT", format="WAV")
+    with pytest.raises(AudioError, match="NaN"):
+        load_audio(buffer.getvalue())
