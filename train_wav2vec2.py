@@ -17,10 +17,10 @@ from model_card.build import write_card
 from training.arguments import parse_recipe
 from training.data import load_splits, shared_sources
 from training.evaluate import measure
-from training.freeze import format_plan
 from training.launch import start_all_processes
-from training.model import load_feature_extractor, load_model, planned_model
+from training.model import load_feature_extractor, load_model, planned_config
 from training.output import prepare_output, push, save_detector
+from training.plan import describe_plan
 from training.record import describe_run
 from training.summary import format_results
 from training.trainer import build_trainer
@@ -31,7 +31,7 @@ def train() -> None:
     start_all_processes()
     recipe = parse_recipe(sys.argv[1:])
     if recipe.arguments.plan:
-        print(format_plan(planned_model(recipe)))
+        print(describe_plan(planned_config(recipe), recipe))
         return
     arguments, main_process = recipe.training, recipe.training.process_index == 0
 
@@ -42,7 +42,7 @@ def train() -> None:
     model = load_model(recipe)
     extractor = load_feature_extractor(recipe, model.config)
     if main_process:
-        print(format_plan(model), file=sys.stderr)
+        print(describe_plan(model.config, recipe), file=sys.stderr)
         if leaked := shared_sources(dataset):
             print(f"warning: {leaked} recordings are in more than one split; the results will flatter", file=sys.stderr)
         if checkpoint:

@@ -91,7 +91,9 @@ def _resolve(namespace: Namespace, mappings: dict[str, dict[str, Any]], recorded
     if not torch.accelerator.is_available():
         values["use_cpu"] = True  # without it, several processes started by torchrun would not find each other
     recorded |= {key: value for key, value in mappings.items() if value}
-    training = None if own.plan else TrainingArguments(**values)
+    if own.plan:
+        values["output_dir"] = values["output_dir"] or "."  # nothing is written there
+    training = TrainingArguments(**values)
     return Recipe(own, training, **mappings, values=recorded, precision=precision, push_to_hub=push_to_hub)
 
 

@@ -21,8 +21,8 @@ from data_prep.errors import UserError
 from data_prep.hub import cache_only, check_name, first_line, offline_hint
 from data_prep.labels import LABELS, fake_index
 from scoring.inputs import uses_padding_mask
-from training.freeze import freeze, on_meta
-from training.recipe import Recipe
+from training.freeze import freeze
+from training.recipe import Recipe, freeze_plan
 
 
 def load_model(recipe: Recipe) -> PreTrainedModel:
@@ -51,23 +51,24 @@ def load_model(recipe: Recipe) -> PreTrainedModel:
             raise _cannot_load(name, error) from error
         if polarity_swapped:
             _swap_classifier_rows(model)
-    _freeze(model, recipe)
+    freeze(model, freeze_plan(recipe.arguments))
     return model
 
 
-def planned_model(recipe: Recipe) -> PreTrainedModel:
-    """The model without weights, for `--plan`: needs the config only, and the YAML's `architecture` when that fails."""
+def planned_config(recipe: Recipe) -> PreTrainedConfig:
+    """The model's config for `--plan`: the YAML's `architecture` where the checkpoint's own cannot be had.
+
+    Raises:
+        UserError: neither can be had.
+    """
     try:
-        config, _ = _config(recipe)
+        return _config(recipe)[0]
     except UserError:
         if not recipe.architecture:
             raise
         name = recipe.arguments.model_name_or_path
         print(f"{name} cannot be loaded here: geometry as given under `architecture:` in the YAML", file=sys.stderr)
-        config = _from_architecture(recipe)
-    model = on_meta(AutoModelForAudioClassification.from_config, config)
-    _freeze(model, recipe)
-    return model
+        return _from_architecture(recipe)
 
 
 def load_feature_extractor(recipe: Recipe, config: PreTrainedConfig) -> FeatureExtractionMixin:
@@ -126,11 +127,6 @@ def _with_labels(config: PreTrainedConfig) -> PreTrainedConfig:
     config.id2label = dict(enumerate(LABELS))
     config.label2id = {name: index for index, name in enumerate(LABELS)}
     return config
-
-
-def _freeze(model: PreTrainedModel, recipe: Recipe) -> None:
-    arguments = recipe.arguments
-    freeze(model, feature_encoder=arguments.freeze_feature_encoder, encoder_layers=arguments.freeze_encoder_layers)
 
 
 def _swap_classifier_rows(model: nn.Module) -> None:

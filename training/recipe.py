@@ -7,6 +7,8 @@ from typing import Any
 
 from transformers import TrainingArguments
 
+from training.freeze import FreezePlan
+
 
 @dataclass
 class RecipeArguments:
@@ -22,6 +24,12 @@ class RecipeArguments:
     freeze_feature_encoder: bool = field(default=False, metadata={"help": "freeze the convolutional feature encoder"})
     freeze_encoder_layers: int = field(
         default=0, metadata={"help": "freeze this many transformer layers, from the bottom"}
+    )
+    freeze_input_stack: bool = field(
+        default=False, metadata={"help": "freeze what lies between feature encoder and layers as well"}
+    )
+    freeze_train_layers: str = field(
+        default="top", metadata={"help": "layers left to train: top, bottom, or a range such as 4-9"}
     )
     precision: str = field(
         default="fp16",
@@ -54,12 +62,22 @@ class RecipeArguments:
     overwrite: bool = field(default=False, metadata={"help": "discard what an earlier run left in output_dir"})
 
 
+def freeze_plan(arguments: RecipeArguments) -> FreezePlan:
+    """The `freeze:` mapping of the recipe."""
+    return FreezePlan(
+        feature_encoder=arguments.freeze_feature_encoder,
+        encoder_layers=arguments.freeze_encoder_layers,
+        input_stack=arguments.freeze_input_stack,
+        train_layers=arguments.freeze_train_layers,
+    )
+
+
 @dataclass(frozen=True)
 class Recipe:
     """Everything a run was asked to do. `values` is the resolved YAML, as written to OUT/recipe.yaml."""
 
     arguments: RecipeArguments
-    training: TrainingArguments | None  # None under --plan
+    training: TrainingArguments
     architecture: dict[str, Any]
     model_overrides: dict[str, Any]
     feature_extractor: dict[str, Any]

@@ -14,7 +14,8 @@ from datasets import Dataset, DatasetDict
 from transformers import PreTrainedModel, Trainer
 
 from training.data import shared_sources
-from training.freeze import count_parameters, module_rows
+from training.freeze import count_parameters
+from training.plan import module_rows
 from training.recipe import Recipe
 
 PACKAGES = ("torch", "transformers", "accelerate", "datasets", "av", "soxr")

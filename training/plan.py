@@ -1,0 +1,148 @@
+"""The plan of a run as a table: what trains, what is frozen, where backward has to go and what a step costs."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoModelForAudioClassification, PreTrainedConfig
+
+from data_prep.audio import SAMPLING_RATE
+from training.freeze import count_parameters, freeze, on_meta
+from training.recipe import Recipe, freeze_plan
+
+_LAYER = re.compile(r"^(.*\.layers?)\.(\d+)\.")
+
+
+@dataclass(frozen=True)
+class ModuleRow:
+    """A run of neighbouring parameters that are all trained or all frozen, transformer layers folded into a range."""
+
+    module: str
+    parameters: int
+    trained: bool
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """Floating point operations of one forward and backward pass, and the modules backward passes through."""
+
+    forward: int
+    backward: int
+    on_path: frozenset[str]
+
+
+def describe_plan(config: PreTrainedConfig, recipe: Recipe) -> str:
+    """The table for a model of `config` under the recipe's freeze plan, without allocating its weights."""
+    model = on_meta(AutoModelForAudioClassification.from_config, config)
+    freeze(model, freeze_plan(recipe.arguments))
+    clips = recipe.training.per_device_train_batch_size * recipe.training.gradient_accumulation_steps
+    seconds = recipe.arguments.max_duration_s
+    try:
+        cost = step_cost(model, clips, seconds)
+    except (RuntimeError, NotImplementedError, TypeError, ValueError):  # an architecture that needs real numbers
+        cost = None
+    return format_plan(model, cost, f"one step of {clips} clips of at most {seconds:g} s")
+
+
+def module_rows(model: nn.Module) -> list[ModuleRow]:
+    """The model in the order of its weights."""
+    rows: list[ModuleRow] = []
+    for name, parameter in model.named_parameters():
+        part, trained = _part(name), parameter.requires_grad
+        if rows and rows[-1].trained == trained and _same_run(rows[-1].module, part):
+            rows[-1] = ModuleRow(_join(rows[-1].module, part), rows[-1].parameters + parameter.numel(), trained)
+        else:
+            rows.append(ModuleRow(part, parameter.numel(), trained))
+    return rows
+
+
+def step_cost(model: nn.Module, clips: int, duration_s: float) -> StepCost:
+    """Count the operations of one step on `clips` clips of `duration_s` seconds.
+
+    Args:
+        model: frozen as it will be trained, on the meta device: shapes are computed, numbers are not.
+    """
+    on_path: set[str] = set()
+
+    def note(name: str) -> object:
+        # An output that requires grad is one that backward comes through.
+        return lambda _module, _inputs, output: on_path.add(name) if _requires_grad(output) else None
+
+    hooks = [m.register_forward_hook(note(n)) for n, m in model.named_modules() if n]
+    counter = FlopCounterMode(display=False)
+    was_training = model.training
+    model.eval()  # dropout and masking cost nothing worth counting and draw random numbers
+    with counter:
+        logits = model(_dummy_input(model.config, clips, duration_s)).logits
+        forward = counter.get_total_flops()
+        if logits.requires_grad:
+            logits.sum().backward()
+    model.train(was_training)
+    for hook in hooks:
+        hook.remove()
+    return StepCost(forward, counter.get_total_flops() - forward, frozenset(on_path))
+
+
+def format_plan(model: nn.Module, cost: StepCost | None = None, step: str = "") -> str:
+    """The table printed before training and by `--plan`; `step` says what the cost was counted for."""
+    rows = module_rows(model)
+    width = max(len(row.module) for row in rows)
+    trained, total = count_parameters(model)
+    lines = [f"{'module':<{width}}  {'parameters':>12}  {'state':<8}" + ("backward" if cost else "")]
+    for row in rows:
+        line = f"{row.module:<{width}}  {row.parameters:>12,}  {'trained' if row.trained else 'frozen':<8}"
+        if cost:
+            line += "through" if row.trained or _first_module(row.module) in cost.on_path else "-"
+        lines.append(line.rstrip())
+    lines.append(f"{'trained':<{width}}  {trained:>12,}  of {total:,} ({trained / total:.1%})")
+    if cost:
+        lines.append(f"{step}: {cost.forward / 1e12:.3f} TFLOP forward, {cost.backward / 1e12:.3f} TFLOP backward")
+    return "\n".join(lines)
+
+
+def _dummy_input(config: PreTrainedConfig, clips: int, duration_s: float) -> torch.Tensor:
+    if config.model_type == "whisper":
+        shape = (clips, config.num_mel_bins, 2 * config.max_source_positions)
+    elif config.model_type == "audio-spectrogram-transformer":
+        shape = (clips, config.max_length, config.num_mel_bins)
+    else:
+        shape = (clips, round(duration_s * SAMPLING_RATE))
+    return torch.zeros(shape, device="meta")
+
+
+def _requires_grad(output: object) -> bool:
+    if isinstance(output, dict):
+        output = tuple(output.values())
+    first = output[0] if isinstance(output, (tuple, list)) and output else output
+    return isinstance(first, torch.Tensor) and first.requires_grad
+
+
+def _part(name: str) -> str:
+    """encoder.layers.3.attention.k_proj.weight -> encoder.layers.3; other names keep three levels at most."""
+    layer = _LAYER.match(name)
+    if layer:
+        return f"{layer[1]}.{layer[2]}"
+    *modules, last = name.split(".")
+    return ".".join(modules[:3]) if last in ("weight", "bias") or len(modules) > 2 else name
+
+
+def _first_module(run: str) -> str:
+    """encoder.layers.0-11 -> encoder.layers.0"""
+    return re.sub(r"\.(\d+)-\d+$", r".\1", run)
+
+
+def _same_run(run: str, part: str) -> bool:
+    stem, _, last = part.rpartition(".")
+    return run == part or (last.isdigit() and run.rpartition(".")[0] == stem)
+
+
+def _join(run: str, part: str) -> str:
+    stem, _, last = part.rpartition(".")
+    if run == part or not last.isdigit():
+        return run
+    first = run.rpartition(".")[2].partition("-")[0]
+    return f"{stem}.{first}" if first == last else f"{stem}.{first}-{last}"
