@@ -94,3 +94,11 @@ def test_precision_follows_the_device_without_editing(
     precision, notice = resolve_precision(asked, cuda, os.environ)
     assert precision == used
     assert (notice is not None) == (used == "fp32" and asked == "fp16")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs/accelerate").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_launch_config_loads_with_the_installed_accelerate(path: Path) -> None:
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    expected = {"multi_gpu_ddp": "MULTI_GPU", "fsdp": "FSDP", "deepspeed_zero2": "DEEPSPEED"}.get(path.stem, "NO")
+    assert load_config_from_file(str(path)).distributed_type.value == expected
