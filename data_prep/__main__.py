@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import argparse
 import errno
-import os
 import sys
 from pathlib import Path
 
+from data_prep.arguments import add_build_arguments
 from data_prep.chunking import ChunkingOptions
 from data_prep.errors import UserError, run_command
 
 _BUILD_HELP = """\
 Decode recordings of any container, rate and length, cut them into chunks of speech, and write a DatasetDict.
 
-Labels come from folder names. Everything below a folder whose name says real, bonafide, genuine or human is real;
-fake, spoof, deepfake, synthetic, ai or tts is fake:
+Each INPUT is a corpus: a folder, some files, hub:org/name or kaggle:owner/name. Its layout is recognised, or said with
+--layout. Labels come from the corpus' protocol, a table (metadata.csv with file_name and label; speaker, generator,
+language, split and group_id are used too), folder names, or file names, in this order. Everything below a folder whose
+name says real, bonafide, genuine or human is real; fake, spoof, deepfake, synthetic, ai or tts is fake:
 
     my_corpus/real/interview.mp3      python -m data_prep build my_corpus --output my_dataset
     my_corpus/fake/voice_a/01.wav
 
-All chunks of a recording go to the same split. Identical files are kept once. What happened to every file is in
-my_dataset/report.json. An interrupted build goes on where it was when the same command is run again.
+All chunks of a recording, of a source and of a speaker go to the same split. Identical files are kept once. What
+happened to every file is in my_dataset/report.json. An interrupted build goes on where it was when the same command is
+run again.
 
 Load the result anywhere with datasets.load_from_disk("my_dataset").
 """
@@ -45,41 +48,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXIT_STATUS,
         formatter_class=raw,
     )
-    defaults = ChunkingOptions()
-    build.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="audio or video files, or folders of them")
-    build.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the dataset")
-    build.add_argument(
-        "--min-s",
-        type=float,
-        default=defaults.min_s,
-        metavar="S",
-        help="shortest chunk in seconds (default %(default)s)",
-    )
-    build.add_argument(
-        "--max-s",
-        type=float,
-        default=defaults.max_s,
-        metavar="S",
-        help="longest chunk in seconds, at least twice --min-s (default %(default)s)",
-    )
-    build.add_argument(
-        "--splits",
-        nargs=3,
-        type=float,
-        default=(0.8, 0.1, 0.1),
-        metavar=("TRAIN", "VALIDATION", "TEST"),
-        help="share of each split in seconds of speech, 0 to leave one out (default 0.8 0.1 0.1)",
-    )
-    build.add_argument("--seed", type=int, default=42, help="which recordings go where (default %(default)s)")
-    build.add_argument(
-        "--workers",
-        type=int,
-        default=_cpus(),
-        metavar="N",
-        help="processes (default: one per CPU); same result with any",
-    )
-    build.add_argument("--overwrite", action="store_true", help="replace the finished dataset in --output")
-    build.add_argument("--push-to-hub", metavar="ID", help="then push it to the Hub, e.g. my-name/my-dataset")
+    add_build_arguments(build)
     build.set_defaults(run=_build)
     push = commands.add_parser("push", help="push a finished dataset to the Hub")
     push.add_argument("dataset", type=Path, metavar="DIR", help="a folder written by build")
@@ -91,18 +60,31 @@ def _parser() -> argparse.ArgumentParser:
 def _build(arguments: argparse.Namespace) -> int:
     if arguments.workers < 1:
         raise UserError(f"--workers is {arguments.workers}; expected 1 or more")
+    if arguments.sample_per_class is not None and arguments.sample_per_class < 1:
+        raise UserError(f"--sample-per-class is {arguments.sample_per_class}; expected 1 or more")
     if arguments.push_to_hub is not None:
         _check_repo_id(arguments.push_to_hub)  # now, not after hours of work
     chunking = ChunkingOptions(min_s=arguments.min_s, max_s=arguments.max_s)
     # Imported late: spawned workers import this module again and need neither datasets nor tqdm.
     from data_prep.build import BuildOptions, build, push
+    from data_prep.partition import SplitOptions
+    from data_prep.splits import split_fractions
 
     options = BuildOptions(
         inputs=arguments.inputs,
         output=arguments.output,
+        layout=arguments.layout,
+        sample_per_class=arguments.sample_per_class,
         chunking=chunking,
-        splits=arguments.splits,
-        seed=arguments.seed,
+        splits=SplitOptions(
+            fractions=split_fractions(arguments.splits or (0.8, 0.1, 0.1)),
+            keep_corpus_splits=arguments.splits is None,
+            group_by=tuple(arguments.group_by),
+            hold_out_generators=tuple(arguments.hold_out_generator),
+            hold_out_speakers=tuple(arguments.hold_out_speaker),
+            test_manifest=arguments.test_manifest,
+            seed=arguments.seed,
+        ),
         workers=arguments.workers,
         overwrite=arguments.overwrite,
     )
@@ -140,10 +122,6 @@ def _check_repo_id(repo_id: str) -> None:
         validate_repo_id(repo_id)
     except HFValidationError as error:
         raise UserError(f"{repo_id} is not a Hub dataset name; expected e.g. my-name/my-dataset") from error
-
-
-def _cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 if __name__ == "__main__":

@@ -1,46 +1,54 @@
-"""`python -m data_prep build`: recordings in labelled folders into a leak-free `DatasetDict`."""
+"""`python -m data_prep build`: recordings of labelled corpora into a leak-free `DatasetDict`."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from datasets import load_from_disk
 from tqdm import tqdm
 
 from data_prep.chunking import ChunkingOptions
 from data_prep.errors import EXIT_SOME_FAILED, UserError
-from data_prep.files import AudioFile, find_audio_files
+from data_prep.groups import connected_groups
 from data_prep.hub import cache_only, first_line
-from data_prep.labels import LABELS, label_of_folders
+from data_prep.inputs import Inputs, read_inputs, sample_per_class
+from data_prep.labels import LABELS
+from data_prep.layouts import AUTO, Row
+from data_prep.layouts.base import EXAMPLES
+from data_prep.layouts.remote import is_remote
+from data_prep.partition import SplitOptions, achieved, partition
 from data_prep.parts import RecordingFacts, package_versions, part_path
 from data_prep.recording import PrepareTask, prepare_recording
 from data_prep.report import DUPLICATE, FAILED, NO_CHUNKS, USED, Outcome, report_of, table
-from data_prep.splits import assign_splits, split_fractions
+from data_prep.splits import split_fractions
 from data_prep.workers import run_ordered
 from data_prep.writing import OutputFolder, PreparedRecording
 
-_EXAMPLES = 5
 _REPORTED_PACKAGES = ("av", "datasets", "numpy", "onnxruntime", "pyarrow", "silero-vad", "soxr")
 
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """What a build is asked for. `inputs` and `output` are paths; the rest is recorded in report.json.
+    """What a build is asked for. Paths apart, all of it is recorded in report.json.
 
     Attributes:
-        splits: fractions of train, validation and test by seconds of each class; 0 leaves a split out.
+        inputs: files, folders, hub:org/name or kaggle:owner/name.
+        layout: one of `LAYOUT_NAMES`.
+        sample_per_class: so many recordings of each class, at random; None takes all.
+        splits: see `SplitOptions`.
         workers: processes; the result does not depend on it.
         overwrite: replace a finished dataset in `output` (only once the new one is complete).
     """
 
-    inputs: Sequence[Path]
+    inputs: Sequence[str | Path]
     output: Path
+    layout: str = AUTO
+    sample_per_class: int | None = None
     chunking: ChunkingOptions = field(default_factory=ChunkingOptions)
-    splits: Sequence[float] = (0.8, 0.1, 0.1)
-    seed: int = 42
+    splits: SplitOptions = field(default_factory=lambda: SplitOptions(split_fractions((0.8, 0.1, 0.1))))
     workers: int = 1
     overwrite: bool = False
 
@@ -55,27 +63,37 @@ def build(options: BuildOptions) -> int:
         UserError: nothing to do, labels missing or contradictory, too few recordings for the splits, or an output that
             is in use.
     """
-    fractions = split_fractions(options.splits)
-    search = find_audio_files(options.inputs)
-    files = list(search)
-    labels = _labels(files, options.inputs, search.skipped)
     output = OutputFolder(options.output, options.overwrite)
-    _say(f"found {len(files)} recordings, passed over {search.skipped} other files")
-    for folder in search.unreadable_folders[:_EXAMPLES]:
-        _say(f"cannot read the folder {folder}")
-    outcomes = _with_splits(_prepare(files, labels, output, options), fractions, options.seed)
-    asked = {
-        "inputs": [path.resolve().name for path in map(Path, options.inputs)],
-        "chunking": asdict(options.chunking),
-        "splits": fractions,
-        "seed": options.seed,
+    found = read_inputs(options.inputs, options.layout, output.work / "downloads")
+    rows = sample_per_class(found.rows, options.sample_per_class, options.splits.seed)
+    _say(f"found {len(found.rows)} recordings, passed over {found.skipped} other files")
+    _mention_readings(found)
+    outcomes = _prepare(rows, output, options)
+    outcomes, parted = _with_splits(outcomes, options.splits)
+    facts = {
+        "options": _asked(options),
+        "versions": package_versions(_REPORTED_PACKAGES),
+        "inputs": found.readings,
+        "splits": parted,
+        "skipped_files": found.skipped,
+        "unreadable_folders": found.unreadable_folders,
     }
-    versions = package_versions(_REPORTED_PACKAGES)
-    report = report_of(outcomes, asked, versions, search.skipped, search.unreadable_folders)
-    output.write(_chosen(outcomes, output, options), report)
+    output.write(_chosen(outcomes, output, options), report_of(outcomes, facts))
     print(table(outcomes))
     _say(f"dataset and report.json are in {options.output}")
     return EXIT_SOME_FAILED if any(outcome.status == FAILED for outcome in outcomes) else 0
+
+
+def _asked(options: BuildOptions) -> dict:
+    """The options without the paths of this machine."""
+    manifest = options.splits.test_manifest
+    return {
+        "inputs": [name if is_remote(name) else Path(name).resolve().name for name in map(str, options.inputs)],
+        "layout": options.layout,
+        "sample_per_class": options.sample_per_class,
+        "chunking": asdict(options.chunking),
+        "splits": asdict(options.splits) | {"test_manifest": manifest.name if manifest else None},
+    }
 
 
 def push(folder: Path, repo_id: str) -> None:
@@ -95,46 +113,32 @@ def push(folder: Path, repo_id: str) -> None:
         ) from error
 
 
-def _labels(files: Sequence[AudioFile], inputs: Sequence[Path], skipped: int) -> list[str]:
-    """The label of each file by its folders; every problem is one sentence with a count and examples."""
-    if not files:
-        places = ", ".join(map(str, inputs))
-        raise UserError(f"no audio file found in {places} ({skipped} other files passed over); name a folder of them")
-    evidence = [label_of_folders(PurePosixPath(file.name)) for file in files]
-    for wrong, problem in ((0, "lie in no folder that names a class"), (2, "lie in folders that name both classes")):
-        names = [file.name for file, found in zip(files, evidence, strict=True) if len(found) == wrong]
-        if names:
-            raise UserError(
-                f"{len(names)} of {len(files)} recordings {problem}, e.g. {', '.join(names[:_EXAMPLES])}; expected a "
-                "folder such as real/ (bonafide, genuine, human) or fake/ (spoof, synthetic, tts) above each: move "
-                "them, or name only the folders meant"
-            )
-    labels = [next(iter(found)) for found in evidence]
-    missing = [label for label in LABELS if label not in labels]
-    if missing:
-        raise UserError(
-            f"all {len(files)} recordings are {labels[0]}; a detector needs {missing[0]} ones as well: name a folder "
-            f"that has them under {missing[0]}/"
-        )
-    return labels
+def _mention_readings(found: Inputs) -> None:
+    for folder in found.unreadable_folders[:EXAMPLES]:
+        _say(f"cannot read the folder {folder}")
+    for reading in found.readings:
+        counts = f"{reading['input']}: {reading['recordings']} recordings, read as {reading['layout']}"
+        if reading["unlisted"]:
+            counts += f", {reading['unlisted']} passed over that the corpus does not list"
+        if reading["listed_but_absent"]:
+            counts += f", {reading['listed_but_absent']} listed ones are not there"
+        _say(counts)
 
 
-def _prepare(
-    files: Sequence[AudioFile], labels: Sequence[str], output: OutputFolder, options: BuildOptions
-) -> list[Outcome]:
-    tasks = [PrepareTask(file.path, output.parts, options.chunking) for file in files]
+def _prepare(rows: Sequence[Row], output: OutputFolder, options: BuildOptions) -> list[Outcome]:
+    tasks = [PrepareTask(row.file.path, output.parts, options.chunking) for row in rows]
     results = run_ordered(prepare_recording, tasks, min(options.workers, len(tasks)), _died)
     outcomes: list[Outcome] = []
     first: dict[str, Outcome] = {}  # by sha256
     bar = tqdm(results, total=len(tasks), desc="preparing", unit="recording", smoothing=0)
-    for file, label, facts in zip(files, labels, bar, strict=True):
-        outcome = Outcome(file.name, label, facts)
+    for row, facts in zip(rows, bar, strict=True):
+        outcome = Outcome(row, facts)
         if facts.sha256 is not None:
             earlier = first.setdefault(facts.sha256, outcome)
-            if earlier.label != label:
+            if earlier.label != row.label:
                 raise UserError(
-                    f"the same recording is {earlier.label} as {earlier.name} and {label} as {file.name}; one of "
-                    "the two folders is wrong about it: remove one"
+                    f"the same recording is {earlier.label} as {earlier.name} and {row.label} as {row.file.name}; one "
+                    "of the two labels is wrong: remove one"
                 )
             if earlier is not outcome:
                 outcome = replace(outcome, duplicate_of=earlier.name)
@@ -154,23 +158,47 @@ def _mention(outcomes: Sequence[Outcome]) -> None:
         held = [outcome for outcome in outcomes if outcome.status == status]
         if held:
             _say(f"{len(held)} recordings {what}:")
-            for outcome in held[:_EXAMPLES]:
+            for outcome in held[:EXAMPLES]:
                 _say(f"  {outcome.name}: {why(outcome)}")
 
 
-def _with_splits(outcomes: Sequence[Outcome], fractions: dict[str, float], seed: int) -> list[Outcome]:
-    used = [outcome for outcome in outcomes if outcome.status == USED]
-    labels = [outcome.label for outcome in used]
+def _with_splits(outcomes: Sequence[Outcome], options: SplitOptions) -> tuple[list[Outcome], dict]:
+    """The outcomes with their groups and splits, and what report.json says about the splits."""
+    used = [index for index, outcome in enumerate(outcomes) if outcome.status == USED]
+    rows = [outcomes[index].row for index in used]
     for label in LABELS:
-        if label not in labels:
+        if all(row.label != label for row in rows):
             raise UserError(
                 f"none of the {label} recordings holds a chunk of speech; add {label} recordings, or lower --min-s if "
                 "they are short"
             )
-    groups = [str(outcome.facts.sha256) for outcome in used]
-    splits = assign_splits(groups, labels, [outcome.chunk_s for outcome in used], fractions, seed)
-    by_sha256 = dict(zip(groups, splits, strict=True))
-    return [replace(o, split=by_sha256[o.facts.sha256]) if o.status == USED else o for o in outcomes]
+    groups = connected_groups([_keys(row, options.group_by) for row in rows])
+    seconds = [outcomes[index].chunk_s for index in used]
+    parted = partition(rows, groups, seconds, options)
+    if parted.crossing:
+        _say(
+            f"the corpus' own splits part {len(parted.crossing)} groups that share a source or speaker, e.g. "
+            f"{' and '.join(parted.crossing[0][:2])}; add --splits 0.8 0.1 0.1 to deal them anew"
+        )
+    changed = list(outcomes)
+    for index, group, split in zip(used, parted.groups, parted.splits, strict=True):
+        changed[index] = replace(outcomes[index], group=rows[group].file.name, split=split)
+    return changed, {
+        "achieved": achieved(rows, parted.splits, seconds),
+        "groups": len(set(groups)),
+        "held_out_recordings": parted.forced,
+        "kept_from_corpus": parted.kept,
+        "crossing_groups": parted.crossing[:EXAMPLES],
+        "crossing_group_count": len(parted.crossing),
+    }
+
+
+def _keys(row: Row, group_by: Sequence[str]) -> list[tuple[str, ...] | None]:
+    """What connects a recording to others."""
+    return [
+        ("source", row.corpus, row.group) if "source" in group_by and row.group else None,
+        ("speaker", row.speaker) if "speaker" in group_by and row.speaker else None,
+    ]
 
 
 def _chosen(outcomes: Sequence[Outcome], output: OutputFolder, options: BuildOptions) -> list[PreparedRecording]:
@@ -179,7 +207,7 @@ def _chosen(outcomes: Sequence[Outcome], output: OutputFolder, options: BuildOpt
         if outcome.status == USED:
             sha256 = outcome.facts.sha256
             part = part_path(output.parts, sha256, options.chunking)
-            chosen.append(PreparedRecording(outcome.name, sha256, outcome.label, outcome.split, part))
+            chosen.append(PreparedRecording(outcome.row, sha256, outcome.split, part))
     return chosen
 
 

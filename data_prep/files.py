@@ -21,6 +21,7 @@ AUDIO_EXTENSIONS = frozenset(
     )
     for name in group
 )
+TABLE_EXTENSIONS = frozenset({".csv", ".tsv", ".txt", ".jsonl"})  # where corpora write down their labels
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,13 @@ class AudioFileSearch(Iterator[AudioFile]):
 
     Attributes:
         skipped: how many files inside folders were passed over so far: hidden, or no audio or video extension.
+        tables: those of them that may hold labels (`TABLE_EXTENSIONS`), named like recordings.
         unreadable_folders: "path (reason)" of each folder that could not be listed so far.
     """
 
     def __init__(self, inputs: Sequence[Path]) -> None:
         self.skipped = 0
+        self.tables: list[AudioFile] = []
         self.unreadable_folders: list[str] = []
         self._inputs = inputs
         self._seen_files: set[str] = set()
@@ -78,10 +81,14 @@ class AudioFileSearch(Iterator[AudioFile]):
                         self._linked.append((entry.path, entry_name))
                     elif not entry.name.startswith("."):
                         subfolders.append((entry.path, entry_name))
-                elif entry.name.startswith(".") or os.path.splitext(entry.name)[1].lower() not in AUDIO_EXTENSIONS:
-                    self.skipped += 1
-                else:
+                    continue
+                extension = os.path.splitext(entry.name)[1].lower()
+                if not entry.name.startswith(".") and extension in AUDIO_EXTENSIONS:
                     yield from self._take(entry.path, entry_name)
+                    continue
+                self.skipped += 1
+                if not entry.name.startswith(".") and extension in TABLE_EXTENSIONS:
+                    self.tables.append(AudioFile(Path(entry.path), entry_name))
             stack.extend(reversed(subfolders))
 
     def _take(self, path: str, name: str) -> Iterator[AudioFile]:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 
 from data_prep.audio import SAMPLING_RATE
 from data_prep.labels import LABELS
+from data_prep.layouts import Row
 from data_prep.parts import RecordingFacts
 from data_prep.schema import SPLITS
 from data_prep.writing import source_id
@@ -18,13 +19,21 @@ USED, DUPLICATE, NO_CHUNKS, FAILED = "used", "duplicate", "no_chunks", "failed"
 
 @dataclass(frozen=True)
 class Outcome:
-    """One file of the input: its facts, its label, and, where it is `USED`, its split."""
+    """One file of the input: what its corpus says of it, its facts, and, where it is `USED`, its group and split."""
 
-    name: str
-    label: str
+    row: Row
     facts: RecordingFacts
     duplicate_of: str | None = None
+    group: str | None = None
     split: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.row.file.name
+
+    @property
+    def label(self) -> str:
+        return self.row.label
 
     @property
     def status(self) -> str:
@@ -40,25 +49,19 @@ class Outcome:
         return sum(self.facts.chunk_samples) / SAMPLING_RATE
 
 
-def report_of(outcomes: Sequence[Outcome], options: dict, versions: dict, skipped: int, folders: list[str]) -> dict:
+def report_of(outcomes: Sequence[Outcome], facts_of_build: dict) -> dict:
     """The content of report.json: equal input and options give equal content, whatever the number of workers.
 
     Args:
-        outcomes: every audio file that was found, in input order.
-        options: what the build was asked for.
-        versions: of the packages that decide the result.
-        skipped: files inside folders that are not audio by their extension.
-        folders: folders that could not be read, with the reason.
+        outcomes: every recording that was found, in input order.
+        facts_of_build: what else to say: options, versions, splits, inputs.
     """
     return {
-        "options": options,
-        "versions": versions,
+        **facts_of_build,
         "totals": totals(outcomes),
         "files": dict(sorted(Counter(outcome.status for outcome in outcomes).items())),
         "errors": errors_by_kind(outcomes),
         "losses": _losses(outcomes),
-        "skipped_files": skipped,
-        "unreadable_folders": folders,
         "duplicates": [{"name": o.name, "duplicate_of": o.duplicate_of} for o in outcomes if o.status == DUPLICATE],
         "recordings": [_entry(outcome) for outcome in outcomes],
     }
@@ -109,6 +112,11 @@ def _entry(outcome: Outcome) -> dict:
         "status": outcome.status,
         "source": source_id(facts["sha256"], outcome.name) if known else None,
         "label": outcome.label,
+        "speaker": outcome.row.speaker,
+        "generator": outcome.row.generator,
+        "language": outcome.row.language,
+        "corpus": outcome.row.corpus,
+        "group": outcome.group,
         "split": outcome.split,
         "duplicate_of": outcome.duplicate_of,
         **facts,

@@ -1,4 +1,4 @@
-"""Assigning recordings to splits so that no group (a recording now, a speaker where known) is in two of them."""
+"""Dealing groups of recordings (see `data_prep.groups`) into splits so that none is in two of them."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ def assign_splits(
     seconds: Sequence[float],
     fractions: Mapping[str, float],
     seed: int,
+    given: Mapping[str, Mapping[str, float]] | None = None,
 ) -> list[str]:
     """Put every item into a split, whole groups together, proportions by seconds of each label as well as groups allow.
 
@@ -44,6 +45,7 @@ def assign_splits(
         seconds: weight of each item, e.g. the seconds of its chunks.
         fractions: share of each split by name, all above 0, sum 1 (see `split_fractions`).
         seed: equal input and seed give equal output.
+        given: split → label → seconds that are in their split already and count towards its share.
 
     Returns:
         split name of each item.
@@ -55,11 +57,12 @@ def assign_splits(
     for group, label, weight in zip(groups, labels, seconds, strict=True):
         weights[group][label] += weight
     left = Counter(label for held in weights.values() for label in held)
-    _check_enough(left, fractions)
+    dealt = list(left)
+    filled = {split: Counter((given or {}).get(split, {})) for split in fractions}
+    _check_enough(left, filled, Counter(labels))
     totals: Counter[str] = Counter()
-    for held in weights.values():
+    for held in (*weights.values(), *filled.values()):
         totals.update(held)
-    filled: dict[str, Counter[str]] = {split: Counter() for split in fractions}
     chosen: dict[str, str] = {}
     for group in _dealing_order(weights, seed):
         held = weights[group]
@@ -67,7 +70,7 @@ def assign_splits(
         chosen[group] = max(needs, key=needs.__getitem__)
         filled[chosen[group]].update(held)
         left.subtract(held.keys())
-    for label in totals:
+    for label in dealt:
         for split in fractions:
             if label not in filled[split]:
                 raise UserError(
@@ -77,14 +80,21 @@ def assign_splits(
     return [chosen[group] for group in groups]
 
 
-def _check_enough(left: Mapping[str, int], fractions: Mapping[str, float]) -> None:
+def _check_enough(left: Mapping[str, int], filled: Mapping[str, Mapping[str, float]], items: Mapping[str, int]) -> None:
+    """`left` and `items`: groups and items of each label."""
     for label, count in left.items():
-        if count < len(fractions):
-            raise UserError(
-                f"found {count} {label} recording{'s' * (count != 1)} with usable speech, expected at least "
-                f"{len(fractions)} so that {', '.join(fractions)} each hold one; add recordings or leave a split out "
-                "(--splits 0.8 0.2 0)"
-            )
+        lacking = [split for split, held in filled.items() if label not in held]
+        if count >= len(lacking):
+            continue
+        what = f"{label} recording{'s' * (count != 1)} with usable speech"
+        advice = "add recordings or leave a split out (--splits 0.8 0.2 0)"
+        if count < items[label]:
+            what = f"group{'s' * (count != 1)} of {label} recordings that share no source or speaker with another"
+            advice += ", or keep only sources together and not speakers (--group-by source)"
+        raise UserError(
+            f"found {count} {what}, expected at least {len(lacking)} so that {', '.join(lacking)} each hold one; "
+            f"{advice}"
+        )
 
 
 def _dealing_order(weights: Mapping[str, Counter[str]], seed: int) -> list[str]:

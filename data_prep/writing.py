@@ -17,6 +17,7 @@ from datasets.arrow_writer import ArrowWriter
 from data_prep.audio import SAMPLING_RATE
 from data_prep.errors import UserError
 from data_prep.labels import LABELS
+from data_prep.layouts import Row
 from data_prep.parts import read_chunks
 from data_prep.schema import FEATURES, SPLITS
 
@@ -28,13 +29,16 @@ _ROWS_PER_WRITE = 64
 
 @dataclass(frozen=True)
 class PreparedRecording:
-    """A recording that goes into the dataset. `part` holds its chunks; `name` is that of its `AudioFile`."""
+    """A recording that goes into the dataset. `part` holds its chunks; `row` is what its corpus says about it."""
 
-    name: str
+    row: Row
     sha256: str
-    label: str
     split: str
     part: Path
+
+    @property
+    def name(self) -> str:
+        return self.row.file.name
 
     @property
     def source(self) -> str:
@@ -62,7 +66,6 @@ class OutputFolder:
             raise UserError(f"{path} is a file, expected a folder to write the dataset to; name another --output")
         elif path.exists() and any(path.iterdir()) and not self.work.exists():
             raise UserError(f"{path} holds other files; name a new or empty folder as --output")
-        self.parts.mkdir(parents=True, exist_ok=True)
 
     @property
     def work(self) -> Path:
@@ -125,13 +128,13 @@ def _rows(recording: PreparedRecording) -> Iterator[dict]:
     for chunk, flac in read_chunks(recording.part):
         yield {
             "audio": {"bytes": flac, "path": f"{stem}-{recording.sha256[:8]}-{chunk.start_sample:09d}.flac"},
-            "label": LABELS.index(recording.label),
+            "label": LABELS.index(recording.row.label),
             "source": recording.source,
             "start_s": chunk.start_sample / SAMPLING_RATE,
             "duration_s": chunk.n_samples / SAMPLING_RATE,
-            "speaker": None,
-            "generator": "human" if recording.label == "real" else None,
-            "language": None,
-            "corpus": recording.name.split("/")[0],
+            "speaker": recording.row.speaker,
+            "generator": recording.row.generator,
+            "language": recording.row.language,
+            "corpus": recording.row.corpus,
             "split": recording.split,
         }

@@ -1,0 +1,112 @@
+"""The options of `python -m data_prep build`, each with its unit and default."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from data_prep.chunking import ChunkingOptions
+
+# The names of `data_prep.layouts.LAYOUT_NAMES` (a test compares them): importing it here would cost every worker.
+_LAYOUTS = (
+    "auto", "folders", "metadata", "asvspoof2019_la", "asvspoof5", "for", "in_the_wild", "mlaad", "wavefake",
+    "audiofolder", "hub",
+)  # fmt: skip
+
+
+def add_build_arguments(build: argparse.ArgumentParser) -> None:
+    """Add everything that `build` understands."""
+    build.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help="audio or video files, folders of them, hub:org/name or kaggle:owner/name",
+    )
+    build.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the dataset")
+    _add_reading(build.add_argument_group("reading"))
+    _add_chunking(build.add_argument_group("chunking"))
+    _add_splits(build.add_argument_group("splits"))
+    build.add_argument(
+        "--workers",
+        type=int,
+        default=_cpus(),
+        metavar="N",
+        help="processes (default: one per CPU); same result with any",
+    )
+    build.add_argument("--overwrite", action="store_true", help="replace the finished dataset in --output")
+    build.add_argument("--push-to-hub", metavar="ID", help="then push it to the Hub, e.g. my-name/my-dataset")
+
+
+def _add_reading(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--layout",
+        choices=_LAYOUTS,
+        default="auto",
+        help="form of every INPUT (default: recognised from its names and tables)",
+    )
+    group.add_argument(
+        "--sample-per-class", type=int, metavar="N", help="take N recordings of each class, at random by --seed"
+    )
+
+
+def _add_chunking(group: argparse._ArgumentGroup) -> None:
+    defaults = ChunkingOptions()
+    group.add_argument(
+        "--min-s",
+        type=float,
+        default=defaults.min_s,
+        metavar="S",
+        help="shortest chunk in seconds (default %(default)s)",
+    )
+    group.add_argument(
+        "--max-s",
+        type=float,
+        default=defaults.max_s,
+        metavar="S",
+        help="longest chunk in seconds, at least twice --min-s (default %(default)s)",
+    )
+
+
+def _add_splits(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--splits",
+        nargs=3,
+        type=float,
+        metavar=("TRAIN", "VALIDATION", "TEST"),
+        help="share of each split in seconds of speech, 0 to leave one out (default 0.8 0.1 0.1, and a corpus that "
+        "defines splits keeps them; given, everything is dealt anew)",
+    )
+    group.add_argument("--seed", type=int, default=42, help="which recordings go where (default %(default)s)")
+    group.add_argument(
+        "--group-by",
+        nargs="+",
+        choices=("source", "speaker"),
+        default=("source", "speaker"),
+        help="what is never in two splits (default: source speaker, connected; a recording and its near duplicates "
+        "always stay together)",
+    )
+    group.add_argument(
+        "--hold-out-generator",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="put its fakes, and what shares a source or speaker with them, in test only; may be repeated",
+    )
+    group.add_argument(
+        "--hold-out-speaker",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="the same for a speaker; may be repeated",
+    )
+    group.add_argument(
+        "--test-manifest",
+        type=Path,
+        metavar="FILE",
+        help="the test split, one recording's name a line as in report.json; nothing else is dealt to it",
+    )
+
+
+def _cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
