@@ -47,20 +47,25 @@ def score(arguments: argparse.Namespace) -> int:
         threshold=arguments.threshold,
         fake_label=arguments.fake_label,
         batch_size=arguments.batch_size,
+        operating_point=arguments.operating_point,
     )
     if detector.threshold_is_default:
         print(
             f"warning: {arguments.model} stores no threshold; {detector.threshold} is used, which may be far off",
             file=sys.stderr,
         )
-    failed = fake = 0
+    if detector.decision.note:
+        print(f"warning: {detector.decision.name}: {detector.decision.note}", file=sys.stderr)
+    failed = fake = uncertain = 0
     with ScoreWriter(arguments.output) as writer:
         for row in tqdm(detector.score_files(f.path for f in files), total=len(files), unit="file", file=sys.stderr):
             writer.write(row)
             failed += row.error is not None
             fake += row.prediction == "fake"
+            uncertain += row.prediction == "uncertain"
     print(
-        f"{len(files)} files: {fake} fake, {len(files) - fake - failed} real at threshold {detector.threshold:.4f}, "
+        f"{len(files)} files: {fake} fake, {len(files) - fake - failed - uncertain} real at threshold "
+        f"{detector.threshold:.4f}, {f'{uncertain} uncertain, ' if uncertain else ''}"
         f"{failed} could not be scored",
         file=sys.stderr,
     )
@@ -77,6 +82,12 @@ def main() -> int:
     parser.add_argument("--model", required=True, help="model folder or Hub id")
     parser.add_argument("--output", type=Path, help="file to write: .csv, .jsonl or .parquet; default: CSV on stdout")
     parser.add_argument("--threshold", type=float, help="fake from this fake_probability on; default: the stored one")
+    parser.add_argument(
+        "--operating-point",
+        metavar="NAME",
+        help="decide by a stored operating point: balanced_accuracy, eer, fpr_0.05, fpr_0.01, fpr_0.001, bayes, "
+        "abstain (may answer uncertain), or bayes:PRIOR,MISS,FALSE_ACCEPT from the stored calibration",
+    )
     parser.add_argument("--fake-label", help="class name that means fake, where the checkpoint's names do not say")
     parser.add_argument("--device", help="torch device, e.g. cpu or cuda:1; default: cuda where there is one")
     parser.add_argument("--batch-size", type=int, default=8, help="windows scored at once (default 8)")

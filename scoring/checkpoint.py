@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, FeatureExtractionMixin, PreTrainedModel
@@ -16,7 +17,7 @@ from data_prep.labels import fake_index
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What scoring needs. Windows in seconds; `threshold` is None when the checkpoint stores none."""
+    """What scoring needs. Windows in seconds; `threshold` is None and `stored` empty when the checkpoint holds none."""
 
     model: PreTrainedModel
     extractor: FeatureExtractionMixin
@@ -24,6 +25,7 @@ class Checkpoint:
     threshold: float | None
     window_s: float
     hop_s: float
+    stored: dict[str, Any] = field(default_factory=dict)  # the config's `detector` entry
 
 
 def load_checkpoint(name: str, device: str, fake_label: str | None = None) -> Checkpoint:
@@ -57,6 +59,7 @@ def load_checkpoint(name: str, device: str, fake_label: str | None = None) -> Ch
         threshold=stored.get("threshold"),
         window_s=float(stored.get("window_s", 13.0)),
         hop_s=float(stored.get("hop_s", 6.5)),
+        stored=stored,
     )
 
 

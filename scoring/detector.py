@@ -14,11 +14,11 @@ import torch
 from data_prep.audio import SAMPLING_RATE, AudioError, AudioReader, Source
 from data_prep.vad import speech_duration_s
 from scoring.checkpoint import Checkpoint, load_checkpoint
+from scoring.decision import decide_by
 from scoring.inputs import featurise, padding_invariant
 from scoring.result import Score
 from scoring.windows import iter_windows
 
-DEFAULT_THRESHOLD = 0.5  # used, and said so, when the checkpoint stores none
 MIN_DURATION_S = 0.5  # below this there is not one syllable to judge
 MIN_SPEECH_S = 0.25  # of a window; less is noise, silence or a click
 
@@ -31,14 +31,20 @@ class Detector:
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, *, device: str, threshold: float | None = None, batch_size: int = 8
+        self,
+        checkpoint: Checkpoint,
+        *,
+        device: str,
+        threshold: float | None = None,
+        batch_size: int = 8,
+        operating_point: str | None = None,
     ) -> None:
         self.checkpoint = checkpoint
         self.device = device
         self.batch_size = batch_size
-        self.threshold_is_default = threshold is None and checkpoint.threshold is None
-        stored = DEFAULT_THRESHOLD if checkpoint.threshold is None else checkpoint.threshold
-        self.threshold = stored if threshold is None else threshold
+        self.decision = decide_by(checkpoint.stored, threshold, operating_point)
+        self.threshold_is_default = self.decision.is_default
+        self.threshold = self.decision.threshold
 
     @classmethod
     def from_pretrained(
@@ -49,6 +55,7 @@ class Detector:
         threshold: float | None = None,
         fake_label: str | None = None,
         batch_size: int = 8,
+        operating_point: str | None = None,
     ) -> Detector:
         """Load a model folder or Hub id.
 
@@ -58,13 +65,17 @@ class Detector:
             threshold: decision threshold on fake_probability, in place of the stored one.
             fake_label: the class name that means fake, for checkpoints whose names do not say.
             batch_size: windows scored at once.
+            operating_point: decide by this one of the stored operating points, in place of the stored threshold;
+                "abstain" may answer "uncertain"; "bayes:PRIOR,MISS,FALSE_ACCEPT" follows from the stored calibration.
 
         Raises:
             UserError: the checkpoint cannot be scored with; the sentence says why.
         """
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         checkpoint = load_checkpoint(os.fspath(name), device, fake_label)
-        return cls(checkpoint, device=device, threshold=threshold, batch_size=batch_size)
+        return cls(
+            checkpoint, device=device, threshold=threshold, batch_size=batch_size, operating_point=operating_point
+        )
 
     def score(self, audio: Source | np.ndarray, sampling_rate: int | None = None) -> Score:
         """Score one recording over its whole length.
@@ -119,7 +130,7 @@ class Detector:
         if not np.isfinite(per_window).all():
             raise AudioError("the model's output is not a finite number")
         probability = _sigmoid(per_window.mean())
-        prediction = "fake" if probability >= self.threshold else "real"
+        prediction = self.decision.prediction(probability)
         top = _sigmoid(per_window.max())
         return Score(name, probability, prediction, self.threshold, round(duration_s, 3), len(per_window), top)
 

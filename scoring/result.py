@@ -23,7 +23,8 @@ class Score:
     Attributes:
         path: the file as it was found.
         fake_probability: P(fake) in [0, 1] from the mean logit over speech windows; None when there is an `error`.
-        prediction: "fake" when fake_probability >= threshold, else "real"; None when there is an `error`.
+        prediction: "fake" when fake_probability >= threshold, else "real" (or, by the operating point "abstain",
+            "uncertain"); None when there is an `error`.
         threshold: the one applied, as a probability.
         duration_s: length of the recording in seconds; None when it could not be decoded.
         windows: how many windows with speech were scored.

@@ -11,27 +11,38 @@ import numpy as np
 from datasets import Dataset, DatasetDict
 from transformers import Trainer
 
+from evaluation.decisions import Decisions, fit_decisions, probability_of
 from evaluation.intervals import bootstrap_intervals
 from evaluation.metrics import detection_metrics
 from evaluation.operating_points import choose_threshold
+from evaluation.transfer import transfer
 from training.trainer import fake_logits
 
 INTERVALS_OF = ("roc_auc", "eer", "accuracy", "balanced_accuracy")
 
 
 def measure(trainer: Trainer, dataset: DatasetDict, rule: str, output_dir: Path) -> dict[str, Any]:
-    """Score validation, choose the threshold there, then score and judge test with it.
+    """Score validation, fit every decision there, then score and judge test with them.
 
     Every score behind the numbers is written to `output_dir/scores_<split>.csv`.
 
     Returns:
-        {"threshold": {...}, "validation": {"metrics", "intervals"}, "test": {...} if there is a test split}.
+        {"threshold": {...}, "decisions": {...}, "validation": {"metrics", "intervals"}, and, if there is a test split,
+        "test": {"metrics", "intervals", "operating_points"}}.
     """
     scores = _predict(trainer, dataset["validation"])
-    point = choose_threshold(scores, np.asarray(dataset["validation"]["label"]), rule=rule)
-    threshold = float(1.0 / (1.0 + np.exp(-point.threshold)))
+    labels = np.asarray(dataset["validation"]["label"])
+    point = choose_threshold(scores, labels, rule=rule)
+    decisions = fit_decisions(scores, labels, _recordings(dataset["validation"]))
+    probability = probability_of(point.threshold)
     result: dict[str, Any] = {
-        "threshold": {"fake_probability": threshold, "fake_logit": point.threshold, "rule": rule, "split": "validation"}
+        "threshold": {
+            "fake_probability": probability,
+            "fake_logit": point.threshold,
+            "rule": rule,
+            "split": "validation",
+        },
+        "decisions": decisions.to_config(),
     }
     for split in ("validation", "test"):
         if split not in dataset:
@@ -40,20 +51,24 @@ def measure(trainer: Trainer, dataset: DatasetDict, rule: str, output_dir: Path)
             scores = _predict(trainer, dataset[split])
         if trainer.is_world_process_zero():
             _write_scores(output_dir / f"scores_{split}.csv", dataset[split], scores)
-        result[split] = judge(dataset[split], scores, point.threshold)
+        result[split] = judge(dataset[split], scores, point.threshold, None if split == "validation" else decisions)
     return result
 
 
-def judge(split: Dataset, scores: np.ndarray, threshold: float) -> dict[str, Any]:
-    """Metrics of `scores` (fake logits, shape (clips,)) at `threshold`, with 95 % intervals over recordings."""
+def judge(split: Dataset, scores: np.ndarray, threshold: float, decisions: Decisions | None = None) -> dict[str, Any]:
+    """Metrics of `scores` (fake logits, shape (clips,)) at `threshold`, with 95 % intervals over recordings.
+
+    With `decisions`, also what each of them does here, unchanged.
+    """
     labels = np.asarray(split["label"])
     groups = _recordings(split)
     intervals = bootstrap_intervals(scores, labels, groups, threshold, metrics=INTERVALS_OF)
-    return {
+    judged = {
         "metrics": detection_metrics(scores, labels, threshold),
         "recordings": {name: len(set(groups[labels == index])) for index, name in enumerate(("real", "fake"))},
         "intervals": {name: asdict(interval) for name, interval in intervals.items()},
     }
+    return judged if decisions is None else judged | {"operating_points": transfer(decisions, scores, labels, groups)}
 
 
 def _predict(trainer: Trainer, split: Dataset) -> np.ndarray:

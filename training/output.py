@@ -50,7 +50,7 @@ def prepare_output(recipe: Recipe) -> str | None:
 def save_detector(
     folder: Path, model: PreTrainedModel, extractor: FeatureExtractionMixin, recipe: Recipe, results: dict[str, Any]
 ) -> None:
-    """Write weights, config with the decision threshold and windows, feature extractor, and results.json."""
+    """Write weights, config with the decisions and windows, feature extractor, and results.json."""
     threshold = results["threshold"]
     model.config.detector = {
         "threshold": threshold["fake_probability"],
@@ -58,6 +58,7 @@ def save_detector(
         "threshold_split": threshold["split"],
         "window_s": recipe.arguments.window_s,
         "hop_s": recipe.arguments.hop_s,
+        **results["decisions"],
     }
     model.save_pretrained(folder)
     extractor.save_pretrained(folder)

@@ -1,0 +1,114 @@
+"""What can be said about a detector: `python -m evaluation report|scores|stress`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from data_prep.errors import UserError, run_command
+
+_REPORT = """\
+Judge a detector on the test split of a prepared dataset, on datasets from elsewhere, and beside the model it started
+from. Its threshold and calibration are those it stores; nothing is fitted on the clips it is judged on.
+
+  python -m evaluation report --model OUT --dataset DATASET --ood OTHER --base-model BASE --output REPORT
+"""
+_SCORES = """\
+The same report for any detector's scores.
+
+  scores.csv   a column id, path or file_name; and fake_logit, fake_probability or score (higher = fake)
+  labels.csv   the same names; label (real, fake); and, where known, split (train, validation, test, or any other name),
+               source (the recording), speaker, speaker_group, generator, language, duration_s, container
+
+With rows of split validation the threshold and the calibration are fitted on them; else give --threshold.
+"""
+_STRESS = """\
+The test clips through codecs, telephone lines, packet loss, less bandwidth, noise, rooms, levels, clipping, changes of
+speed and edits of silence, all judged at the threshold that the model stores. Says where it fails first.
+
+  python -m evaluation stress --model OUT --dataset DATASET --output STRESS
+  python -m evaluation stress --model OUT --dataset DATASET --output STRESS --conditions telephone Opus white_10dB
+"""
+_GATE = """\
+exit status: 0 done; 1 done, but a gate failed; 2 nothing done
+
+  --gate "accuracy>=0.80" --gate "eer<=0.12" --gate "recall_real>=0.75"     on the first set
+  --gate "roc_auc.low>=0.90"                                                on the lower end of its 95 % interval
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    arguments = _parser().parse_args(argv)
+    return run_command(lambda: _run(arguments))
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    if arguments.resamples < 2:
+        raise UserError(f"--resamples is {arguments.resamples}; expected 2 or more (2000 is usual)")
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()  # of loading weights
+    # Imported late: --help needs neither torch nor matplotlib.
+    from evaluation import commands, stress
+
+    run = {"report": commands.report, "scores": commands.scores, "stress": stress.stress}
+    return run[arguments.command](arguments)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m evaluation", description=__doc__)
+    parsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    raw = argparse.RawDescriptionHelpFormatter
+    report = parsers.add_parser(
+        "report", help="a model on a dataset", description=_REPORT, epilog=_GATE, formatter_class=raw
+    )
+    _model_options(report)
+    report.add_argument("--split", default="test", help="split to judge on (default test)")
+    report.add_argument("--ood", nargs="+", default=[], metavar="DATASET", help="datasets from elsewhere, all splits")
+    report.add_argument("--base-model", metavar="MODEL", help="the checkpoint it was fine-tuned from, as the control")
+    _common(report)
+    scores = parsers.add_parser(
+        "scores", help="anybody's scores", description=_SCORES, epilog=_GATE, formatter_class=raw
+    )
+    scores.add_argument("--scores", required=True, type=Path, metavar="CSV", help="one score a clip")
+    scores.add_argument("--labels", required=True, type=Path, metavar="CSV", help="one label a clip")
+    scores.add_argument("--column", help="name of the score column, where it is none of the usual ones")
+    scores.add_argument(
+        "--lower-is-fake", action="store_true", help="the scores rise with genuineness: turn them round"
+    )
+    scores.add_argument("--threshold", type=float, help="fake from this score on, chosen elsewhere")
+    scores.add_argument("--name", help="what to call the detector (default: the name of the scores file)")
+    _common(scores)
+    stress = parsers.add_parser("stress", help="a model under bad conditions", description=_STRESS, formatter_class=raw)
+    _model_options(stress)
+    stress.add_argument("--split", default="test", help="split to judge on (default test)")
+    stress.add_argument("--conditions", nargs="+", metavar="NAME", help="conditions or families (default: all)")
+    stress.add_argument("--max-clips", type=int, metavar="N", help="at most this many clips, drawn with --seed")
+    stress.add_argument("--seed", type=int, default=0, help="of everything drawn (default 0)")
+    _output(stress)
+    return parser
+
+
+def _model_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", required=True, help="model folder or Hub id")
+    parser.add_argument("--dataset", required=True, help="dataset folder or Hub id")
+    parser.add_argument("--batch-size", type=int, default=8, help="clips scored at once (default 8)")
+    parser.add_argument("--device", help="torch device; default: cuda where there is one")
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--gate", action="append", default=[], metavar="CONDITION", help='such as "accuracy>=0.80"; may be repeated'
+    )
+    _output(parser)
+
+
+def _output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the results")
+    parser.add_argument("--resamples", type=int, default=2000, help="bootstrap resamples (default 2000)")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""Scored clips as one table: the score, the label, and what is known about each clip."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from evaluation.checks import FloatArray, IntArray, check_pair
+
+# The columns that say something about a clip. Unknown is None, never guessed.
+FACTS = ("source", "speaker", "speaker_group", "generator", "language", "duration_s", "container")
+DURATION_EDGES_S = (3.0, 5.0, 8.0, 13.0)
+
+
+@dataclass(frozen=True)
+class ScoredClips:
+    """Clips of one set.
+
+    Attributes:
+        scores: fake score, float64 of shape (n,), higher = fake. labels: 0 real, 1 fake.
+        facts: per column of `FACTS`, one value or None per clip.
+    """
+
+    scores: FloatArray
+    labels: IntArray
+    facts: dict[str, tuple[Any, ...]]
+
+    @classmethod
+    def of(cls, scores: Any, labels: Any, facts: dict[str, Sequence[Any]]) -> ScoredClips:
+        """Check and complete: missing columns become all-None, the container follows from the source's name.
+
+        Raises:
+            ValueError: bad scores or labels, or a column of another length.
+        """
+        s, y = check_pair(scores, labels)
+        columns = {name: tuple(facts[name]) if name in facts else (None,) * s.size for name in FACTS}
+        if not any(columns["container"]):
+            columns["container"] = tuple(_container(source) for source in columns["source"])
+        wrong = [name for name, values in columns.items() if len(values) != s.size]
+        if wrong:
+            raise ValueError(f"the column {wrong[0]} has {len(columns[wrong[0]])} entries for {s.size} scores.")
+        return cls(s, y, columns)
+
+    def __len__(self) -> int:
+        return self.scores.size
+
+    def take(self, chosen: np.ndarray) -> ScoredClips:
+        """The clips where `chosen`, bool of shape (n,), is true."""
+        index = np.flatnonzero(chosen)
+        facts = {name: tuple(values[i] for i in index) for name, values in self.facts.items()}
+        return ScoredClips(self.scores[index], self.labels[index], facts)
+
+    def with_scores(self, scores: FloatArray) -> ScoredClips:
+        """The same clips as another system, or another channel, scores them."""
+        return ScoredClips.of(scores, self.labels, self.facts)
+
+    def groups(self, unit: str = "recordings") -> list[Any] | None:
+        """What is resampled as one: the recording; or the speaker or generator where known, else the recording.
+
+        Real clips have no generator: under "generators" they stay grouped by recording. None when clips carry nothing
+        to group by.
+        """
+        sources = self.facts["source"]
+        if unit == "recordings":
+            return list(sources) if any(sources) else None
+        names = self.facts[unit.removesuffix("s")]
+        known = [
+            (unit, name) if name and not (unit == "generators" and label == 0) else source
+            for name, source, label in zip(names, sources, self.labels, strict=True)
+        ]
+        return known if any(isinstance(group, tuple) for group in known) else None
+
+    def bands(self) -> list[str | None]:
+        """Duration band of each clip, such as "3–5 s"."""
+        return [None if d is None else _band(float(d)) for d in self.facts["duration_s"]]
+
+
+def _band(duration_s: float) -> str:
+    if duration_s < DURATION_EDGES_S[0]:
+        return f"under {DURATION_EDGES_S[0]:g} s"
+    for low, high in zip(DURATION_EDGES_S, DURATION_EDGES_S[1:], strict=False):
+        if duration_s < high:
+            return f"{low:g}–{high:g} s"
+    return f"{DURATION_EDGES_S[-1]:g} s and more"
+
+
+def _container(source: str | None) -> str | None:
+    return (PurePosixPath(str(source)).suffix.lstrip(".").lower() or None) if source else None

@@ -1,0 +1,226 @@
+"""The report's pictures, drawn from the points kept in report.json and from nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from scipy.special import ndtri
+
+REAL, FAKE, INK, MUTED, GRID = "#2b6cb0", "#c2410c", "#1f2933", "#7b8794", "#e4e7eb"
+CURVES = (INK, "#0f766e", "#7c3aed", "#b7791f", "#be185d")  # one a set; dashed for the base model
+STYLE = {
+    "font.family": "DejaVu Sans", "font.size": 9, "axes.edgecolor": MUTED, "axes.labelcolor": INK,
+    "xtick.color": MUTED, "ytick.color": MUTED, "axes.grid": True, "grid.color": GRID, "axes.axisbelow": True,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 10, "axes.titlelocation": "left",
+    "axes.titleweight": "bold", "axes.titlecolor": INK, "legend.frameon": False, "legend.fontsize": 8,
+}  # fmt: skip
+DET_TICKS = (0.001, 0.01, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 0.99)
+
+Systems = list[tuple[str, dict[str, Any], bool]]  # (legend, measured set, is the base model)
+
+
+def save(path: Path, draw: Callable[[Axes], None], size: tuple[float, float] = (4.6, 3.9)) -> Path:
+    """Draw into a PNG without anything in it that changes from run to run."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=size, layout="constrained")
+        draw(figure.subplots())
+        figure.savefig(path, dpi=160, metadata={"Software": None})
+    return path
+
+
+def save_grid(path: Path, draw: Callable[[Any], None], size: tuple[float, float], columns: int) -> Path:
+    """As `save`, for several panels in a row that share their y axis; `draw` takes an array of axes."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=size, layout="constrained")
+        draw(figure.subplots(1, columns, sharey=True))
+        figure.savefig(path, dpi=130, metadata={"Software": None})
+    return path
+
+
+def roc(axes: Axes, systems: Systems) -> None:
+    axes.plot([0, 1], [0, 1], color=GRID, lw=1)
+    for colour, style, name, measured in _curves(systems, "roc"):
+        curve = measured["series"]["roc"]
+        label = f"{name}, AUC {measured['metrics']['roc_auc']:.3f}"
+        axes.plot(curve["fpr"], curve["tpr"], color=colour, ls=style, lw=1.6, label=label)
+    axes.set(title="ROC", xlabel="real clips called fake (FPR)", ylabel="fakes found (TPR)", xlim=(-0.01, 1.01))
+    axes.set_ylim(-0.01, 1.01)
+    axes.legend(loc="lower right")
+
+
+def det(axes: Axes, systems: Systems) -> None:
+    low, high = ndtri(DET_TICKS[0]), ndtri(DET_TICKS[-1])
+    axes.plot([low, high], [low, high], color=GRID, lw=1)
+    for colour, style, name, measured in _curves(systems, "roc"):
+        curve = measured["series"]["roc"]
+        fpr, fnr = (np.clip(x, 1e-6, 1 - 1e-6) for x in (np.array(curve["fpr"]), 1 - np.array(curve["tpr"])))
+        label = f"{name}, EER {100 * measured['metrics']['eer']:.1f} %"
+        axes.plot(ndtri(fpr), ndtri(fnr), color=colour, ls=style, lw=1.6, label=label, drawstyle="steps-post")
+    ticks = [f"{100 * t:g}" for t in DET_TICKS]
+    axes.set_xticks(ndtri(DET_TICKS), ticks)
+    axes.set_yticks(ndtri(DET_TICKS), ticks)
+    axes.set(
+        title="DET", xlabel="real clips called fake (%)", ylabel="fakes missed (%)", xlim=(low, high), ylim=(low, high)
+    )
+    axes.legend(loc="upper right")
+
+
+def precision_recall(axes: Axes, systems: Systems) -> None:
+    for colour, style, name, measured in _curves(systems, "precision_recall"):
+        curve = measured["series"]["precision_recall"]
+        label = f"{name}, AP {measured['metrics']['pr_auc']:.3f}"
+        axes.plot(curve["recall"], curve["precision"], color=colour, ls=style, lw=1.6, label=label)
+    m = systems[0][1]["metrics"]
+    axes.axhline(m["n_fake"] / m["n"], color=MUTED, lw=1, ls=":")
+    axes.text(0.01, m["n_fake"] / m["n"] + 0.015, "share of fakes", color=MUTED, fontsize=7.5)
+    axes.set(
+        title="Precision and recall of fakes", xlabel="recall", ylabel="precision", xlim=(-0.01, 1.01), ylim=(0, 1.03)
+    )
+    axes.legend(loc="lower left")
+
+
+def confusion(axes: Axes, measured: dict[str, Any]) -> None:
+    m = measured["metrics"]
+    counts = np.array([[m["tn"], m["fp"]], [m["fn"], m["tp"]]])
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1.15)
+    for (row, column), count in np.ndenumerate(counts):
+        colour = "white" if share[row, column] > 0.6 else INK
+        axes.text(column, row - 0.06, f"{count:,}", ha="center", va="center", color=colour, fontsize=15, weight="bold")
+        axes.text(column, row + 0.2, f"{100 * share[row, column]:.1f} %", ha="center", va="center", color=colour)
+    axes.set_xticks([0, 1], ["called real", "called fake"], color=INK)
+    axes.set_yticks([0, 1], ["real", "fake"], color=INK)
+    axes.set_title("Confusion matrix")
+    axes.grid(False)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+
+
+def histogram(axes: Axes, measured: dict[str, Any], threshold: float, unit: str) -> None:
+    h = measured["series"]["histogram"]
+    edges = np.array(h["edges"])
+    for name, colour in (("real", REAL), ("fake", FAKE)):
+        share = np.array(h[name]) / max(sum(h[name]), 1)
+        axes.stairs(share, edges, color=colour, fill=True, alpha=0.35)
+        axes.stairs(share, edges, color=colour, lw=1.2, label=f"{name} ({sum(h[name]):,})")
+    if np.isfinite(threshold):
+        axes.axvline(threshold, color=INK, lw=1, ls="--", label="threshold")
+    axes.set(title="Scores", xlabel=unit.replace("_", " "), ylabel="share of the class")
+    axes.legend()
+
+
+def reliability(axes: Axes, measured: dict[str, Any]) -> None:
+    r = measured["series"]["reliability"]
+    axes.plot([0, 1], [0, 1], color=MUTED, lw=1, ls=":")
+    p, fake, low, high = (np.array([b[k] for b in r["bins"]]) for k in ("p", "fake", "low", "high"))
+    errors = np.maximum([fake - low, high - fake], 0)
+    axes.errorbar(p, fake, yerr=errors, color=INK, ecolor=MUTED, fmt="o-", ms=4, lw=1.4, elinewidth=1, capsize=2)
+    for b in r["bins"]:
+        axes.annotate(
+            f"{b['n']:,}", (b["p"], b["fake"]), (5, -9), textcoords="offset points", fontsize=6.5, color=MUTED
+        )
+    kind = "calibrated P(fake)" if r["calibrated"] else "P(fake) as given"
+    axes.set(
+        title="Reliability",
+        xlabel=f"{kind}; bars take clips as independent",
+        ylabel="share that is fake",
+        xlim=(-0.02, 1.02),
+        ylim=(-0.02, 1.02),
+    )
+
+
+def generators(axes: Axes, measured: dict[str, Any], seen: set[str] | None) -> None:
+    rows = sorted(measured["breakdowns"]["generator"], key=lambda row: 1 - (row["fnr"]["value"] or 0))
+    for y, row in enumerate(rows):
+        found = 1 - row["fnr"]["value"]
+        new = seen is not None and row["name"] not in seen
+        axes.barh(y, found, color=FAKE if new else REAL, alpha=0.75, height=0.62)
+        if row["fnr"]["low"] is not None:
+            axes.plot([1 - row["fnr"]["high"], 1 - row["fnr"]["low"]], [y, y], color=INK, lw=1.3)
+    names = [f"{row['name']} ({row['n_fake']})" for row in rows]
+    axes.set_yticks(range(len(rows)), names, color=INK, fontsize=8)
+    axes.set(title="Fakes found per generator", xlabel="recall at the fixed threshold, 95 % interval", xlim=(0, 1.0))
+    axes.grid(False, axis="y")
+    if seen is not None:
+        kinds = [Rectangle((0, 0), 1, 1, color=c, alpha=0.75) for c in (REAL, FAKE)]
+        axes.legend(kinds, ["in training", "not in training"], loc="upper center", bbox_to_anchor=(0.4, -0.16), ncols=2)
+
+
+def stress(panels: Any, result: dict[str, Any]) -> None:
+    """One row a condition: ranking, decisions, and the two errors, each with its interval."""
+    rows = result["conditions"]
+    shown = (
+        ("ROC-AUC", (("roc_auc", INK),)),
+        ("Balanced accuracy at the fixed threshold", (("balanced_accuracy", INK),)),
+        ("Errors at the fixed threshold", (("fpr", REAL), ("fnr", FAKE))),
+    )
+    for axes, (title, keys) in zip(panels, shown, strict=True):
+        for offset, (key, colour) in zip((-0.17, 0.17) if len(keys) == 2 else (0,), keys, strict=True):
+            for y, row in enumerate(rows):
+                found, failing = row[key], row["fails"] and colour == INK
+                if found["value"] is None:
+                    continue
+                drawn = FAKE if failing else colour
+                axes.plot(found["value"], y + offset, "o", ms=4, color=drawn)
+                if found["low"] is not None:
+                    axes.plot([found["low"], found["high"]], [y + offset] * 2, color=drawn, lw=1.1, alpha=0.7)
+            if rows[0][key]["value"] is not None:
+                axes.axvline(rows[0][key]["value"], color=colour, lw=0.8, ls=":", alpha=0.7)
+        edges = [y for y in range(1, len(rows)) if rows[y]["family"] != rows[y - 1]["family"]]
+        for y in edges:
+            axes.axhline(y - 0.5, color=GRID, lw=1)
+        axes.set_title(title)
+        axes.set_xlim(-0.02, 1.02)
+        axes.grid(False, axis="y")
+    labels = [
+        row["label"] if row["family"].lower() in row["label"].lower() else f"{row['family']}, {row['label']}"
+        for row in rows
+    ]
+    panels[0].set_yticks(range(len(rows)), labels, color=INK, fontsize=7.5)
+    panels[0].set_ylim(len(rows) - 0.4, -0.6)
+    panels[1].set_xlabel("orange: fails; dotted: clean; bars: 95 % intervals")
+    panels[2].plot([], [], "o", ms=4, color=REAL, label="real called fake")
+    panels[2].plot([], [], "o", ms=4, color=FAKE, label="fakes missed")
+    panels[2].legend(loc="lower right", bbox_to_anchor=(1.0, 1.015), ncols=2)
+    panels[2].set_title("Errors", loc="left")
+
+
+def history(axes: Axes, entries: list[dict[str, Any]], best_step: int | None) -> None:
+    losses = [(e["step"], e["loss"]) for e in entries if "loss" in e]
+    axes.plot(*zip(*losses, strict=True), color=MUTED, lw=1.2, label="training loss") if losses else None
+    checks = [(e["step"], e["eval_loss"]) for e in entries if "eval_loss" in e]
+    axes.plot(
+        *zip(*checks, strict=True), color=INK, lw=1.6, marker="o", ms=3, label="validation loss"
+    ) if checks else None
+    axes.set(title="Training history", xlabel="step", ylabel="loss")
+    lines, labels = axes.get_legend_handles_labels()
+    ranked = [(e["step"], e["eval_roc_auc"]) for e in entries if "eval_roc_auc" in e]
+    if ranked:
+        right = axes.twinx()
+        right.plot(*zip(*ranked, strict=True), color=FAKE, lw=1.6, marker="o", ms=3, label="validation ROC-AUC")
+        right.set_ylim(0, 1.02)
+        right.set_ylabel("ROC-AUC", color=FAKE)
+        right.grid(False)
+        lines, labels = lines + right.get_lines(), labels + ["validation ROC-AUC"]
+    if best_step is not None:
+        lines.append(axes.axvline(best_step, color=MUTED, lw=1, ls="--"))
+        labels.append("kept checkpoint")
+    axes.legend(lines, labels, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
+
+
+def _curves(systems: Systems, series: str) -> list[tuple[str, str, str, dict[str, Any]]]:
+    """(colour, line style, legend, measured) of the systems for which the curve is defined."""
+    names = [name.removeprefix("base: ") for name, _, _ in systems]
+    order = list(dict.fromkeys(names))
+    return [
+        (CURVES[order.index(short) % len(CURVES)], "--" if base else "-", name, measured)
+        for short, (name, measured, base) in zip(names, systems, strict=True)
+        if measured["series"][series]
+    ]

@@ -1,0 +1,61 @@
+"""report.json and its pictures → one HTML file that needs nothing beside it."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+_HEADLINE = (
+    ("roc_auc", "ROC-AUC"),
+    ("eer", "Equal error rate"),
+    ("balanced_accuracy", "Balanced accuracy"),
+    ("fpr", "Real called fake"),
+    ("fnr", "Fakes missed"),
+)
+_METRICS = (
+    ("roc_auc", "ROC-AUC"), ("eer", "EER (ASVspoof)"), ("eer_interpolated", "EER, interpolated"),
+    ("pr_auc", "PR-AUC (average precision)"), ("accuracy", "accuracy"), ("balanced_accuracy", "balanced accuracy"),
+    ("precision_fake", "precision, fake"), ("recall_fake", "recall, fake (TPR)"), ("f1_fake", "F1, fake"),
+    ("precision_real", "precision, real"), ("recall_real", "recall, real (TNR)"), ("f1_real", "F1, real"),
+    ("min_dcf", "minDCF (ASVspoof 5)"), ("act_dcf", "actDCF, calibrated"), ("cllr", "Cllr, calibrated (bits)"),
+    ("brier", "Brier score"), ("ece", "ECE"), ("brier_calibrated", "Brier score, calibrated"),
+    ("ece_calibrated", "ECE, calibrated"),
+)  # fmt: skip
+_PARTS = {
+    "generator": "generator (its fakes against all real clips)",
+    "language": "language",
+    "speaker_group": "speaker group",
+    "duration": "duration",
+    "container": "container of the recording",
+}
+
+
+def write_page(report: dict[str, Any], pictures: list[Path], path: Path) -> None:
+    """Write the page; `pictures` are embedded."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {"number": number, "interval": interval}
+    embedded = [(p.stem.replace("_", " "), base64.b64encode(p.read_bytes()).decode("ascii")) for p in pictures]
+    text = environment.get_template("page.html").render(
+        report=report, pictures=embedded, headline=_HEADLINE, metrics=_METRICS, parts=_PARTS
+    )
+    path.write_text(text, encoding="utf-8")
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """0.912, a whole number with separators, or a dash where there is none."""
+    if value is None:
+        return "–"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.{digits}f}"
+
+
+def interval(found: dict[str, Any] | None) -> str:
+    """[0.850, 0.960], or nothing when no interval can be given."""
+    if not found or found["low"] is None:
+        return ""
+    return f"[{found['low']:.3f}, {found['high']:.3f}]"

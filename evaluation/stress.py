@@ -1,0 +1,167 @@
+"""The same clips through telephone lines, codecs, rooms and noise, judged at the same threshold."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+
+from channels.catalogue import CONDITIONS, Condition
+from data_prep.audio import SAMPLING_RATE
+from data_prep.errors import UserError
+from evaluation import figures
+from evaluation.clips import ScoredClips
+from evaluation.commands import judge_of
+from evaluation.intervals import bootstrap_intervals, paired_difference
+from evaluation.measure import Judge
+from evaluation.metrics import detection_metrics
+from evaluation.score_dataset import load_splits, score_rows
+from evaluation.text import stress_table
+from scoring.detector import Detector
+
+SHOWN = ("roc_auc", "eer", "balanced_accuracy", "fpr", "fnr")
+CLEAN = "clean"
+# A condition fails when balanced accuracy falls by more than this and the interval of the fall excludes none at all.
+MAX_DROP = 0.05
+
+
+class Channel:
+    """One condition as a change of samples; counts what it heard and hashes what it made."""
+
+    def __init__(self, condition: Condition, seed: int) -> None:
+        self.condition, self.seed = condition, seed
+        self.heard_s = self.busy_s = 0.0
+        self._hash = hashlib.sha256()
+
+    def __call__(self, samples: np.ndarray, name: str) -> np.ndarray:
+        start = time.perf_counter()
+        changed = self.condition.apply(samples, self.seed, name)
+        self.busy_s += time.perf_counter() - start
+        self.heard_s += len(samples) / SAMPLING_RATE
+        self._hash.update(np.ascontiguousarray(changed).tobytes())
+        return changed
+
+    @property
+    def digest(self) -> str:
+        return self._hash.hexdigest()
+
+
+def stress(arguments: Namespace) -> int:
+    """Run the conditions and write stress.json, stress.csv and stress.png."""
+    conditions = chosen(arguments.conditions)
+    splits = load_splits(arguments.dataset)
+    if arguments.split not in splits:
+        raise UserError(f"{arguments.dataset} has no split {arguments.split}; it has {', '.join(splits)}")
+    rows = sampled(splits[arguments.split], arguments.max_clips, arguments.seed)
+    detector = Detector.from_pretrained(arguments.model, batch_size=arguments.batch_size, device=arguments.device)
+    judge = judge_of(detector, splits.get("validation") if arguments.split != "validation" else None)
+    channels = [Channel(condition, arguments.seed) for condition in conditions]
+    scored = {c.condition.name: score_rows(detector, rows, c.condition.name, c) for c in channels}
+    result = {
+        "system": {"name": Path(arguments.model).resolve().name if Path(arguments.model).exists() else arguments.model},
+        "split": arguments.split,
+        "clips": len(rows),
+        "seed": arguments.seed,
+        "resamples": arguments.resamples,
+        "max_drop": MAX_DROP,
+        "threshold": {"value": judge.threshold, "unit": judge.unit, "origin": judge.origin},
+        "conditions": compare_conditions(channels, scored, judge, arguments.resamples),
+    }
+    result["first_failures"] = first_failures(result["conditions"])
+    write(result, arguments.output)
+    print(stress_table(result))
+    print(f"numbers   {arguments.output / 'stress.json'}\npicture   {arguments.output / 'stress.png'}")
+    heard, busy = (sum(getattr(c, key) for c in channels) for key in ("heard_s", "busy_s"))
+    print(f"channels: {heard:.0f} s of audio at {heard / max(busy, 1e-9):.0f} times realtime", file=sys.stderr)
+    return 0
+
+
+def chosen(names: Sequence[str] | None) -> list[Condition]:
+    """The conditions named, by name or family, with clean first; all of them without names.
+
+    Raises:
+        UserError: a name that is neither.
+    """
+    if not names:
+        return list(CONDITIONS)
+    known = {word for c in CONDITIONS for word in (c.name, c.family)}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        families = ", ".join(dict.fromkeys(c.family for c in CONDITIONS))
+        raise UserError(f"there is no condition {unknown[0]}; families are {families}, and single ones such as mp3_16k")
+    return [c for c in CONDITIONS if c.name == CLEAN or c.name in names or c.family in names]
+
+
+def sampled(rows: Dataset, most: int | None, seed: int) -> Dataset:
+    """At most `most` clips, drawn with `seed`, in their order."""
+    if most is None or most >= len(rows):
+        return rows
+    if most < 2:
+        raise UserError(f"--max-clips is {most}; expected 2 or more")
+    return rows.select(sorted(np.random.default_rng(seed).choice(len(rows), most, replace=False).tolist()))
+
+
+def compare_conditions(
+    channels: Sequence[Channel], scored: dict[str, ScoredClips], judge: Judge, resamples: int
+) -> list[dict[str, Any]]:
+    """One row a condition: metrics with intervals, the change against clean, and whether it fails."""
+    clean = scored[CLEAN]
+    result = []
+    for channel in channels:
+        condition, clips = channel.condition, scored[channel.condition.name]
+        values = detection_metrics(clips.scores, clips.labels, judge.threshold)
+        groups = clips.groups()
+        intervals = bootstrap_intervals(clips.scores, clips.labels, groups, judge.threshold, SHOWN, resamples)
+        both = (judge.threshold, judge.threshold)
+        change = paired_difference(
+            clips.scores, clean.scores, clips.labels, groups, *both, ("balanced_accuracy",), resamples
+        )["balanced_accuracy"]
+        result.append(
+            {
+                "name": condition.name,
+                "family": condition.family,
+                "label": condition.label,
+                **{key: {"value": values[key], **intervals[key].to_dict()} for key in SHOWN},
+                "change": change.to_dict(),
+                "fails": _fails(change.difference, change.interval.high, intervals["balanced_accuracy"].low),
+                "audio_sha256": channel.digest,
+            }
+        )
+    return result
+
+
+def _fails(difference: float | None, high: float | None, low: float | None) -> bool:
+    """A clear fall, or a balanced accuracy that cannot be told from guessing."""
+    fell = difference is not None and high is not None and difference <= -MAX_DROP and high < 0
+    return fell or (low is not None and low <= 0.5)
+
+
+def first_failures(rows: Sequence[dict[str, Any]]) -> dict[str, str | None]:
+    """The mildest failing condition of each family, None where none fails; families in the order of the catalogue."""
+    families = dict.fromkeys(row["family"] for row in rows)
+    return {f: next((row["name"] for row in rows if row["family"] == f and row["fails"]), None) for f in families}
+
+
+def write(result: dict[str, Any], folder: Path) -> None:
+    """stress.json, stress.csv and stress.png: the same bytes for the same scores."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False)
+    (folder / "stress.json").write_text(text + "\n", encoding="utf-8")
+    with (folder / "stress.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        ends = [f"{key}{end}" for key in SHOWN for end in ("", "_low", "_high")]
+        writer.writerow(["condition", "family", *ends, "change_of_balanced_accuracy", "fails"])
+        for row in result["conditions"]:
+            values = [row[key][end] for key in SHOWN for end in ("value", "low", "high")]
+            writer.writerow([row["name"], row["family"], *values, row["change"]["difference"], row["fails"]])
+    height = 1.3 + 0.21 * len(result["conditions"])
+    figures.save_grid(folder / "stress.png", lambda axes: figures.stress(axes, result), (10.0, height), 3)

@@ -1,0 +1,80 @@
+"""From fake_probability to a word, by the stored threshold, a named operating point, or one the user gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from data_prep.errors import UserError
+from evaluation.decisions import ABSTAIN_NAME, BAYES_NAME, Decisions, bayes_threshold, probability_of
+
+DEFAULT_THRESHOLD = 0.5  # used, and said so, when the checkpoint stores none
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Call a recording fake at fake_probability >= `threshold`, real below `real_below`, uncertain in between.
+
+    Attributes:
+        threshold: probability from which it is fake.
+        real_below: probability below which it is real; equal to `threshold` but for the abstention band.
+        is_default: nothing was stored or given, and `threshold` is 0.5.
+        name: of the operating point, if one was asked for.
+        note: what the validation set could not promise for it.
+        never_fake: the band's upper end is missing, so that "fake" is never the answer.
+    """
+
+    threshold: float
+    real_below: float
+    is_default: bool = False
+    name: str | None = None
+    note: str | None = None
+    never_fake: bool = False
+
+    def prediction(self, fake_probability: float) -> str:
+        """ "fake", "real" or, in the abstention band only, "uncertain"."""
+        if fake_probability >= self.threshold and not self.never_fake:
+            return "fake"
+        return "real" if fake_probability < self.real_below else "uncertain"
+
+
+def decide_by(stored: dict[str, Any], threshold: float | None = None, operating_point: str | None = None) -> Decision:
+    """The rule asked for.
+
+    Args:
+        stored: the `detector` entry of the checkpoint's config; may be empty.
+        threshold: a fake_probability that overrides what is stored.
+        operating_point: a stored name, "abstain", or "bayes:PRIOR,MISS,FALSE_ACCEPT".
+
+    Raises:
+        UserError: both are given, or the checkpoint stores no such operating point.
+    """
+    if operating_point is None:
+        value = threshold if threshold is not None else stored.get("threshold")
+        chosen = DEFAULT_THRESHOLD if value is None else value
+        return Decision(chosen, chosen, is_default=value is None)
+    if threshold is not None:
+        raise UserError("a threshold and an operating point were both given; give one of the two")
+    decisions = Decisions.from_config(stored)
+    if decisions is None:
+        raise UserError(
+            f"the checkpoint stores no operating points, so {operating_point} is unknown; give a threshold instead, or "
+            "a checkpoint trained with train_wav2vec2.py"
+        )
+    if operating_point == ABSTAIN_NAME:
+        band = decisions.abstention
+        high = 1.0 if band.fake_from is None else probability_of(band.fake_from)
+        low = 0.0 if band.real_below is None else probability_of(band.real_below)
+        return Decision(high, low, name=ABSTAIN_NAME, note=band.note, never_fake=band.fake_from is None)
+    if operating_point.startswith(f"{BAYES_NAME}:"):
+        try:
+            value = probability_of(bayes_threshold(decisions.calibration, operating_point))
+        except ValueError as error:
+            raise UserError(str(error)) from error
+        return Decision(value, value, name=operating_point)
+    if operating_point not in decisions.points:
+        known = ", ".join((*decisions.points, ABSTAIN_NAME))
+        raise UserError(f"there is no operating point {operating_point}; stored are {known}, and bayes:PRIOR works too")
+    point = decisions.points[operating_point]
+    value = probability_of(point.threshold)
+    return Decision(value, value, name=operating_point, note=point.note)

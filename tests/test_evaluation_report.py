@@ -1,0 +1,276 @@
+"""The report says what the scores say: for a model through its Detector, and for anybody's scores in a file."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import run
+from datasets import load_from_disk
+from PIL import Image
+
+from data_prep.errors import UserError
+from evaluation.__main__ import main
+from evaluation.clips import ScoredClips
+from evaluation.gates import Gate
+from evaluation.measure import Judge, measure
+from evaluation.metrics import cllr, detection_metrics, roc_auc
+from evaluation.score_dataset import load_splits, score_rows
+from evaluation.score_files import read_scores
+from infer import Detector
+
+PICTURES = ("roc", "det", "precision_recall", "confusion_matrix", "score_histogram", "reliability")
+QUICK = ("--resamples", "50")
+
+
+def write_csv(path: Path, header: list[str], rows: list[list[object]]) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])
+    return path
+
+
+@pytest.fixture(scope="module")
+def score_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """600 clips of 200 recordings by two generators, a third of them validation; the scores of a fair detector."""
+    folder, rng = tmp_path_factory.mktemp("scores"), np.random.default_rng(0)
+    scores, labels = [], []
+    for i in range(600):
+        recording = i // 3
+        fake = recording % 2
+        scores.append([f"clips/c{i}.wav", 1.3 * rng.normal() + 3 * fake - 1.5])
+        labels.append([
+            f"clips/c{i}.wav", ("bonafide", "spoof")[fake], ("test", "validation")[recording % 3 == 0],
+            f"r{recording}.mp3",
+            ("", ("one", "two")[recording % 4 // 2])[fake], ("en", "de")[recording % 5 == 0], 2 + 12 * rng.random(),
+        ])  # fmt: skip
+    header = ["path", "label", "split", "source", "generator", "language", "duration_s"]
+    return (
+        write_csv(folder / "S.csv", ["path", "fake_logit"], scores),
+        write_csv(folder / "L.csv", header, labels),
+    )
+
+
+@pytest.fixture(scope="module")
+def scored(score_files: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    arguments = ["scores", "--scores", str(score_files[0]), "--labels", str(score_files[1]), "--output", str(folder)]
+    assert main([*arguments, *QUICK, "--gate", "accuracy>=0.6"]) == 0
+    return folder
+
+
+def test_numbers_are_those_of_the_scores(scored: Path, score_files: tuple[Path, Path]) -> None:
+    report = json.loads((scored / "report.json").read_text())
+    clips = read_scores(*score_files).splits["test"]
+    found = report["sets"]["test"]["metrics"]
+    expected = detection_metrics(clips.scores, clips.labels, report["threshold"]["value"])
+    assert {key: found[key] for key in expected} == expected
+    llr = report["decisions"]["calibration"]
+    assert found["cllr"] == pytest.approx(cllr(llr["slope"] * clips.scores + llr["bias"], clips.labels))
+    assert report["threshold"]["split"] == "validation"
+    intervals = report["sets"]["test"]["intervals"]["recordings"]
+    assert all(i["low"] <= found[name] <= i["high"] for name, i in intervals.items())
+
+
+def test_test_scores_decide_nothing(score_files: tuple[Path, Path], scored: Path, tmp_path: Path) -> None:
+    """Other test scores leave threshold, calibration and operating points where validation put them."""
+    rows = list(csv.reader(score_files[0].open()))
+    splits = {row["path"]: row["split"] for row in csv.DictReader(score_files[1].open())}
+    moved = [[name, float(value) + (5 if splits[name] == "test" else 0)] for name, value in rows[1:]]
+    other = write_csv(tmp_path / "S.csv", rows[0], moved)
+    assert (
+        main(["scores", "--scores", str(other), "--labels", str(score_files[1]), "--output", str(tmp_path), *QUICK])
+        == 0
+    )
+    before, after = (json.loads((folder / "report.json").read_text()) for folder in (scored, tmp_path))
+    assert before["threshold"] == after["threshold"]
+    assert before["decisions"] == after["decisions"]
+    assert after["sets"]["test"]["metrics"]["fpr"] > before["sets"]["test"]["metrics"]["fpr"]
+
+
+def test_parts_add_up(scored: Path) -> None:
+    found = json.loads((scored / "report.json").read_text())["sets"]["test"]
+    assert set(found["breakdowns"]) == {"generator", "language", "duration", "container"}
+    for part in ("language", "duration", "container"):
+        rows = found["breakdowns"][part]
+        assert sum(row["n_real"] + row["n_fake"] for row in rows) == found["metrics"]["n"]
+    generators = found["breakdowns"]["generator"]
+    assert sum(row["n_fake"] for row in generators) == found["metrics"]["n_fake"]
+    assert {row["n_real"] for row in generators} == {found["metrics"]["n_real"]}
+    missed = sum(row["fnr"]["value"] * row["n_fake"] for row in generators)
+    assert missed == pytest.approx(found["metrics"]["fn"])
+    assert "generators" in found["intervals"]
+    assert "speakers" not in found["intervals"]  # nobody said who speaks
+
+
+def test_page_needs_nothing_beside_it_and_pictures_show_something(scored: Path) -> None:
+    page = (scored / "report.html").read_text()
+    assert not re.findall(r'(?:src|href)="(?!data:)', page)
+    assert page.count("data:image/png;base64,") == len(list(scored.glob("*.png")))
+    for name in (*PICTURES, "generators"):
+        pixels = np.asarray(Image.open(scored / f"{name}.png").convert("L"))
+        assert min(pixels.shape) >= 500
+        assert len(np.unique(pixels)) > 20  # not blank
+    assert "What these numbers do not show" in page
+    assert "No out-of-domain set" in page
+    assert "Nobody" not in page
+
+
+def test_same_bytes_every_run(scored: Path, score_files: tuple[Path, Path], tmp_path: Path) -> None:
+    command = [
+        "-m",
+        "evaluation",
+        "scores",
+        "--scores",
+        score_files[0],
+        "--labels",
+        score_files[1],
+        "--output",
+        tmp_path,
+    ]
+    run(sys.executable, *command, *QUICK, "--gate", "accuracy>=0.6")
+    for path in scored.iterdir():
+        assert (tmp_path / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_gates_decide_the_exit_status(score_files: tuple[Path, Path], tmp_path: Path) -> None:
+    command = [
+        "scores",
+        "--scores",
+        str(score_files[0]),
+        "--labels",
+        str(score_files[1]),
+        "--output",
+        str(tmp_path),
+        *QUICK,
+    ]
+    assert main([*command, "--gate", "eer<=0.5", "--gate", "recall_fake >= 0.5"]) == 0
+    assert main([*command, "--gate", "eer<=0.5", "--gate", "roc_auc.low>0.999"]) == 1
+    outcomes = json.loads((tmp_path / "report.json").read_text())["gates"]
+    assert [o["passed"] for o in outcomes] == [True, False]
+
+
+@pytest.mark.parametrize("text", ["accuracy", "accuracy=>0.8", "loudness>=1", "cllr.low<1", "accuracy>=80%", "eer<=."])
+def test_unreadable_gates_are_refused(text: str) -> None:
+    with pytest.raises(UserError, match="the gate"):
+        Gate.parse(text)
+
+
+def test_undefined_values_pass_no_gate() -> None:
+    clips = ScoredClips.of([1.0, 2.0], [1, 1], {})
+    measured = measure(clips, Judge(0.0, "fake_logit", "", None, None), 10)
+    assert measured["metrics"]["roc_auc"] is None
+    assert not Gate.parse("roc_auc>=0").check(measured)["passed"]
+    assert Gate.parse("recall_fake>=1").check(measured)["passed"]
+
+
+@pytest.mark.parametrize(
+    ("scores", "labels", "sentence"),
+    [
+        ("id,fake_logit\na,1\nb,x\n", "id,label\na,real\nb,fake\n", "expected a number"),
+        ("id,fake_logit\na,1\na,2\n", "id,label\na,real\n", "names a twice"),
+        ("id,loudness\na,1\n", "id,label\na,real\n", "lacks a score column"),
+        ("id,fake_logit\na,1\n", "id,label\na,cat\n", "the label 'cat'"),
+        ("id,fake_logit\na,1\n", "id,label\nz,real\n", "no clip of"),
+        ("id,fake_logit\na,nan\n", "id,label\na,real\n", "must be finite"),
+        ("id,score\na,1\nb,2\n", "id,label\na,real\nb,fake\n", "a threshold is needed"),
+        ("", "id,label\na,real\n", "holds no rows"),
+    ],
+)
+def test_wrong_files_are_one_sentence(
+    scores: str, labels: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "S.csv").write_text(scores)
+    (tmp_path / "L.csv").write_text(labels)
+    files = ["--scores", str(tmp_path / "S.csv"), "--labels", str(tmp_path / "L.csv")]
+    assert main(["scores", *files, "--output", str(tmp_path / "out")]) == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert sentence in errors[0]
+
+
+def test_lower_is_fake_turns_scores_round_and_missing_ones_are_counted(tmp_path: Path) -> None:
+    write_csv(tmp_path / "S.csv", ["id", "score"], [["a", 3], ["b", 1], ["c", ""], ["d", 0.5]])
+    write_csv(tmp_path / "L.csv", ["id", "label"], [["a", "real"], ["b", "fake"], ["c", "fake"], ["d", "fake"]])
+    joined = read_scores(tmp_path / "S.csv", tmp_path / "L.csv", lower_is_fake=True)
+    assert joined.unscored == 1
+    clips = joined.splits["test"]
+    assert roc_auc(clips.scores, clips.labels) == 1.0
+
+
+@pytest.fixture(scope="module")
+def reported(trained: Path, dataset_dir: Path, tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("reported")
+    run(
+        sys.executable, "-m", "evaluation", "report", "--model", trained, "--dataset", dataset_dir,
+        "--ood", dataset_dir, "--base-model", tiny_checkpoint, "--output", folder, *QUICK,
+    )  # fmt: skip
+    return folder
+
+
+def test_report_repeats_what_training_measured(reported: Path, trained: Path) -> None:
+    report = json.loads((reported / "report.json").read_text())
+    results = json.loads((trained / "results.json").read_text())
+    found, recorded = report["sets"]["test"]["metrics"], results["test"]["metrics"]
+    for key in ("n", "n_real", "n_fake", "tp", "fp", "roc_auc", "accuracy"):
+        assert found[key] == pytest.approx(recorded[key]), key
+    assert report["threshold"]["value"] == pytest.approx(results["threshold"]["fake_logit"])
+    thresholds = {row["name"]: row.get("threshold") for row in report["sets"]["test"]["operating_points"]}
+    assert thresholds == {row["name"]: row.get("threshold") for row in results["test"]["operating_points"]}
+    assert (reported / "training_history.png").is_file()
+
+
+def test_base_model_is_the_control_on_every_set(reported: Path) -> None:
+    report = json.loads((reported / "report.json").read_text())
+    assert set(report["base"]["differences"]) == set(report["sets"])
+    assert len(report["sets"]) == 4  # test, and each split of the dataset from elsewhere
+    for name, found in report["base"]["differences"].items():
+        a, b = report["sets"][name]["metrics"]["roc_auc"], report["base"]["sets"][name]["metrics"]["roc_auc"]
+        assert found["roc_auc"]["difference"] == pytest.approx(a - b)
+    headings = {gap["heading"] for gap in report["gaps"]}
+    assert "No out-of-domain set" not in headings
+    assert "Too few recordings in test" in headings
+
+
+def test_report_names_no_path_of_this_machine(reported: Path, dataset_dir: Path, trained: Path) -> None:
+    for path in (reported / "report.json", reported / "report.html"):
+        text = path.read_text()
+        assert str(dataset_dir.parent) not in text
+        assert str(trained.parent) not in text
+
+
+def test_clips_are_scored_as_the_detector_scores_them(dataset_dir: Path, tiny_checkpoint: Path) -> None:
+    """In batches of any size and order; a clip beyond the window by the mean over windows, as a recording is."""
+    rows = load_splits(str(dataset_dir))["test"]
+    detector = Detector.from_pretrained(tiny_checkpoint, batch_size=3)
+    clips = score_rows(detector, rows, "test")
+    expected = [detector.score(row["audio"]["bytes"]).fake_probability for row in load_from_disk(dataset_dir)["test"]]
+    np.testing.assert_allclose(1 / (1 + np.exp(-clips.scores)), expected, atol=1e-5)
+    long = score_rows(detector, rows.select([0]), "long", lambda samples, _: np.tile(samples, 8))
+    whole = np.tile(detector_samples(rows[0]), 8)
+    expected_long = detector.score(whole, 16_000)
+    assert expected_long.windows > 2
+    assert 1 / (1 + np.exp(-long.scores[0])) == pytest.approx(expected_long.fake_probability, abs=1e-5)
+
+
+def detector_samples(row: dict) -> np.ndarray:
+    from data_prep.audio import load_audio
+
+    return load_audio(row["audio"]["bytes"])
+
+
+def test_unknown_split_and_dataset_are_one_sentence(
+    trained: Path, dataset_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = ["report", "--model", str(trained), "--output", str(tmp_path / "out")]
+    assert main([*base, "--dataset", str(dataset_dir), "--split", "dev"]) == 2
+    assert main([*base, "--dataset", str(trained)]) == 2
+    assert main([*base, "--dataset", str(dataset_dir), "--gate", "nonsense"]) == 2
+    errors = capsys.readouterr().err
+    assert "has no split dev; it has train, validation, test" in errors
+    assert "is not a prepared dataset" in errors
+    assert not (tmp_path / "out").exists()
