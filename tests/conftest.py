@@ -27,7 +27,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 
 
-def run(*command: object, check: int | None = 0, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(
+    *command: object, check: int | None = 0, cwd: Path = ROOT, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Run a command of the project as a user would, in a fresh process; `check` is the expected exit status."""
     words = [str(word) for word in command]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
@@ -64,7 +66,9 @@ def save_tiny(folder: Path, seed: int = 0, **changes: object) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny(tmp_path_factory.mktemp("tiny") / "model", detector={"threshold": 0.4, "window_s": 13.0, "hop_s": 6.5})
+    return save_tiny(
+        tmp_path_factory.mktemp("tiny") / "model", detector={"threshold": 0.4, "window_s": 13.0, "hop_s": 6.5}
+    )
 
 
 @pytest.fixture(scope="session")

@@ -46,7 +46,11 @@ def test_every_number_was_recorded(trained: Path, results: dict) -> None:
 
 def test_metadata_is_what_the_hub_reads(trained: Path, results: dict) -> None:
     data = ModelCard((trained / "README.md").read_text()).data
-    assert (data.library_name, data.pipeline_tag, data.license) == ("transformers", "audio-classification", "apache-2.0")
+    assert (data.library_name, data.pipeline_tag, data.license) == (
+        "transformers",
+        "audio-classification",
+        "apache-2.0",
+    )
     assert "deepfake-detection" in data.tags
     measured = {(r.dataset_split, r.metric_type): r.metric_value for r in data.eval_results}
     for split in ("validation", "test"):

@@ -94,7 +94,12 @@ def test_every_evaluation_reports_every_metric(trained: Path) -> None:
     wanted |= {f"{metric}_{label}" for metric in ("precision", "recall", "f1") for label in ("real", "fake")}
     for evaluation in evaluations:
         missing = {w for w in wanted if f"eval_{w}" not in evaluation}
-        assert missing <= {"precision_real", "f1_real", "precision_fake", "f1_fake"}  # undefined when nothing is called so
+        assert missing <= {
+            "precision_real",
+            "f1_real",
+            "precision_fake",
+            "f1_fake",
+        }  # undefined when nothing is called so
     assert [e["step"] for e in evaluations][:3] == [2, 4, 6]
 
 
@@ -159,7 +164,17 @@ def test_two_processes_give_the_result_of_one(dataset_dir: Path, tmp_path: Path)
     accelerate = Path(sys.executable).with_name("accelerate")
     common = ["train_wav2vec2.py", *DEMO, *SMALL, *NO_NOISE, "--dataset", dataset_dir, "--max_steps", "2"]
     common += ["--optim", "sgd", "--learning_rate", "0.1", "--max_grad_norm", "0", "--warmup_steps", "0"]
-    run(accelerate, "launch", "--num_processes", "2", *common, "--per_device_train_batch_size", "4", "--output_dir", tmp_path / "two")
+    run(
+        accelerate,
+        "launch",
+        "--num_processes",
+        "2",
+        *common,
+        "--per_device_train_batch_size",
+        "4",
+        "--output_dir",
+        tmp_path / "two",
+    )
     run(sys.executable, *common, "--per_device_train_batch_size", "8", "--output_dir", tmp_path / "one")
     results = [json.loads((tmp_path / n / "results.json").read_text()) for n in ("one", "two")]
     assert [r["training"]["processes"] for r in results] == [1, 2]
@@ -218,7 +233,10 @@ def test_shared_recordings_are_noticed(dataset_dir: Path) -> None:
     ("spoil", "sentence"),
     [
         (lambda d: DatasetDict(train=d["train"]), "no validation"),
-        (lambda d: DatasetDict({k: s.filter(lambda r: r["label"] == 0) for k, s in d.items()}), "holds real clips only"),
+        (
+            lambda d: DatasetDict({k: s.filter(lambda r: r["label"] == 0) for k, s in d.items()}),
+            "holds real clips only",
+        ),
         (lambda d: DatasetDict({k: s.remove_columns("label") for k, s in d.items()}), "has no column label"),
         (lambda d: d.cast_column("label", ClassLabel(names=["cat", "dog"])), "has the labels cat, dog"),
     ],
@@ -230,7 +248,11 @@ def test_unusable_datasets_are_one_sentence(spoil, sentence: str, dataset_dir: P
 
 
 def test_missing_dataset_and_reused_output_are_one_sentence(
-    trained: Path, dataset_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    trained: Path,
+    dataset_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     from train_wav2vec2 import main
 

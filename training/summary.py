@@ -28,7 +28,9 @@ def format_results(results: dict[str, Any], folder: Path) -> str:
         lines.append(f"{title:<18}" + "".join(f"{format_value(results[name], key):<40}" for name in splits))
     threshold = results["threshold"]
     rule = threshold["rule"].replace("_", " ")
-    lines.append(f"{'threshold':<18}fake_probability >= {threshold['fake_probability']:.4f} (best {rule} on validation)")
+    lines.append(
+        f"{'threshold':<18}fake_probability >= {threshold['fake_probability']:.4f} (best {rule} on validation)"
+    )
     lines.append("[low, high]: 95 % intervals over recordings")
     warnings = {i["warning"] for name in splits for i in results[name]["intervals"].values() if i["warning"]}
     lines += [f"note: {warning}" for warning in sorted(warnings)]
@@ -63,7 +65,9 @@ def main() -> int:
     def show() -> None:
         path = arguments.folder / "results.json"
         if not path.is_file():
-            raise UserError(f"{arguments.folder} has no results.json; expected the output folder of a finished training")
+            raise UserError(
+                f"{arguments.folder} has no results.json; expected the output folder of a finished training"
+            )
         print(format_results(json.loads(path.read_text(encoding="utf-8")), arguments.folder))
         if arguments.dataset:
             print(f"dataset   {arguments.dataset}")
