@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from data_prep.labels import LABELS
 from data_prep.vad import FRAME_SAMPLES
 from scoring.forward import WindowScore
 from scoring.windows import Window
@@ -13,7 +14,7 @@ from scoring.windows import Window
 BIN_SAMPLES = 320  # 20 ms at 16 kHz, the frame of most speech encoders
 BIN_S = 0.02
 SMOOTHING_S = 0.5  # about two syllables; single frames are far noisier than what they add up to
-MIN_SEGMENT_S = 0.3  # shorter stretches of one class are joined to their neighbours
+MIN_SEGMENT_S = 0.3  # shorter stretches of one class join what they touch
 
 
 @dataclass(frozen=True)
@@ -129,20 +130,19 @@ def segments(logits: np.ndarray, threshold: float) -> list[Segment]:
     with np.errstate(over="ignore"):
         probabilities = 1 / (1 + np.exp(-logits))
     classes = np.where(np.isnan(logits), -1, probabilities >= threshold).astype(int)
-    runs = _runs(classes)
     minimum = round(MIN_SEGMENT_S / BIN_S)
-    for index, (start, stop) in enumerate(runs):  # a short run takes the class of the longer neighbour it touches
-        if stop - start >= minimum or classes[start] < 0:
-            continue
-        beside = [runs[j] for j in (index - 1, index + 1) if 0 <= j < len(runs) and classes[runs[j][0]] >= 0]
-        if beside:
-            classes[start:stop] = classes[max(beside, key=lambda run: run[1] - run[0])[0]]
-    found = [(start, stop) for start, stop in _runs(classes) if classes[start] >= 0]
+    found: list[list[int]] = []  # start, stop, class
+    for start, stop in _runs(classes):
+        touching = bool(found) and found[-1][1] == start and classes[start] >= 0
+        if touching and (stop - start < minimum or found[-1][2] == classes[start]):
+            found[-1][1] = stop
+        elif touching and found[-1][1] - found[-1][0] < minimum:  # a short first one
+            found[-1][1:] = [stop, int(classes[start])]
+        elif classes[start] >= 0:
+            found.append([start, stop, int(classes[start])])
     return [
-        Segment(
-            start * BIN_S, stop * BIN_S, "fake" if classes[start] else "real", float(probabilities[start:stop].mean())
-        )
-        for start, stop in found
+        Segment(start * BIN_S, stop * BIN_S, LABELS[kind], float(probabilities[start:stop].mean()))
+        for start, stop, kind in found
     ]
 
 
