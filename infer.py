@@ -9,38 +9,49 @@ Detector.from_pretrained("OUT").score("call.wav").fake_probability
 
 from __future__ import annotations
 
-import argparse
+import itertools
 import sys
-from pathlib import Path
+from argparse import Namespace
+from collections.abc import Iterator
 
 from tqdm import tqdm
 from transformers.utils.logging import disable_progress_bar
 
 from data_prep.errors import EXIT_SOME_FAILED, UserError, run_command
-from data_prep.files import find_audio_files
+from data_prep.files import AudioFile
+from scoring.arguments import parse_arguments
 from scoring.detector import Detector
-from scoring.result import ScoreWriter
+from scoring.engine import Result
+from scoring.listing import list_files
+from scoring.summary import Summary
+from scoring.timeline_files import TimelineWriter
+from scoring.writers import ScoreWriter
 
 __all__ = ["Detector", "main"]
 
-EPILOG = """\
-One row per file: path, fake_probability (higher = fake), prediction, threshold, duration_s, windows (how many with
-speech were scored), max_window (the highest fake_probability of one window), error. A file that cannot be scored has an
-error and no score; the others are scored all the same.
 
-exit status: 0 all scored, 1 some files could not be scored, 2 nothing done (wrong path, model or option)
-
-  python infer.py call.mp3 --model OUT                     CSV to the screen
-  python infer.py calls/ --model OUT --output scores.csv   a folder, with all folders in it"""
-
-
-def score(arguments: argparse.Namespace) -> int:
-    if arguments.threshold is not None and not 0 <= arguments.threshold <= 1:
-        raise UserError(f"--threshold is {arguments.threshold}; expected a probability from 0 to 1")
+def score(arguments: Namespace) -> int:
     disable_progress_bar()  # of loading weights
-    files = list(find_audio_files(arguments.paths))
-    if not files:
-        raise UserError(f"no audio files under {', '.join(map(str, arguments.paths))}")
+    files = _at_least_one(list_files(arguments.paths, arguments.include, arguments.exclude), arguments)
+    detector = load_detector(arguments)
+    timelines = TimelineWriter(arguments.timeline, not arguments.no_pictures) if arguments.timeline else None
+    summary = Summary()
+    with ScoreWriter(arguments.output, arguments.resume) as writer, tqdm(unit="file", file=sys.stderr) as bar:
+        summary.kept = len(writer.done)
+        todo = (file for file in files if str(file.path) not in writer.done)
+        for file, result in analyse(detector, todo, timelines is not None):
+            row = detector.row(result)
+            if timelines is not None:
+                timelines.write(file.name, row, result)
+            writer.write(row)
+            summary.add(row)
+            bar.update()
+    print(summary.text(detector.threshold), file=sys.stderr)
+    return EXIT_SOME_FAILED if summary.errors else 0
+
+
+def load_detector(arguments: Namespace) -> Detector:
+    """The detector asked for; a warning when it decides by nothing better than 0.5."""
     detector = Detector.from_pretrained(
         arguments.model,
         device=arguments.device,
@@ -48,6 +59,8 @@ def score(arguments: argparse.Namespace) -> int:
         fake_label=arguments.fake_label,
         batch_size=arguments.batch_size,
         operating_point=arguments.operating_point,
+        precision=arguments.precision,
+        workers=arguments.workers,
     )
     if detector.threshold_is_default:
         print(
@@ -56,42 +69,27 @@ def score(arguments: argparse.Namespace) -> int:
         )
     if detector.decision.note:
         print(f"warning: {detector.decision.name}: {detector.decision.note}", file=sys.stderr)
-    failed = fake = uncertain = 0
-    with ScoreWriter(arguments.output) as writer:
-        for row in tqdm(detector.score_files(f.path for f in files), total=len(files), unit="file", file=sys.stderr):
-            writer.write(row)
-            failed += row.error is not None
-            fake += row.prediction == "fake"
-            uncertain += row.prediction == "uncertain"
-    print(
-        f"{len(files)} files: {fake} fake, {len(files) - fake - failed - uncertain} real at threshold "
-        f"{detector.threshold:.4f}, {f'{uncertain} uncertain, ' if uncertain else ''}"
-        f"{failed} could not be scored",
-        file=sys.stderr,
-    )
-    return EXIT_SOME_FAILED if failed else 0
+    return detector
+
+
+def analyse(
+    detector: Detector, files: Iterator[AudioFile], with_timeline: bool = False
+) -> Iterator[tuple[AudioFile, Result]]:
+    """Each file with its result, in order, while the listing is still going on."""
+    for_reading, for_naming = itertools.tee(files)
+    results = detector.analyse_files((file.path for file in for_reading), with_timeline=with_timeline)
+    return zip(for_naming, results, strict=False)
+
+
+def _at_least_one(files: Iterator[AudioFile], arguments: Namespace) -> Iterator[AudioFile]:
+    first = next(files, None)
+    if first is None:
+        raise UserError(f"no audio files under {', '.join(arguments.paths)} that --include and --exclude leave")
+    return itertools.chain([first], files)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description="Score recordings with a speech deepfake detector, over their whole length.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("paths", nargs="+", metavar="PATH", type=Path, help="audio file, or folder with all below it")
-    parser.add_argument("--model", required=True, help="model folder or Hub id")
-    parser.add_argument("--output", type=Path, help="file to write: .csv, .jsonl or .parquet; default: CSV on stdout")
-    parser.add_argument("--threshold", type=float, help="fake from this fake_probability on; default: the stored one")
-    parser.add_argument(
-        "--operating-point",
-        metavar="NAME",
-        help="decide by a stored operating point: balanced_accuracy, eer, fpr_0.05, fpr_0.01, fpr_0.001, bayes, "
-        "abstain (may answer uncertain), or bayes:PRIOR,MISS,FALSE_ACCEPT from the stored calibration",
-    )
-    parser.add_argument("--fake-label", help="class name that means fake, where the checkpoint's names do not say")
-    parser.add_argument("--device", help="torch device, e.g. cpu or cuda:1; default: cuda where there is one")
-    parser.add_argument("--batch-size", type=int, default=8, help="windows scored at once (default 8)")
-    return run_command(lambda: score(parser.parse_args()))
+    return run_command(lambda: score(parse_arguments()))
 
 
 if __name__ == "__main__":

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-import soxr
 import torch
 
-from data_prep.audio import SAMPLING_RATE, AudioError, AudioReader, Source
-from data_prep.vad import speech_duration_s
+from data_prep.audio import SAMPLING_RATE, AudioError, Source
+from data_prep.errors import UserError
 from scoring.checkpoint import Checkpoint, load_checkpoint
 from scoring.decision import decide_by
-from scoring.inputs import featurise, padding_invariant
+from scoring.engine import Plan, Result, pack, score_readings
+from scoring.forward import Forward, TorchForward, frame_stride, fuse_head
+from scoring.inputs import has_fixed_length, padding_invariant
+from scoring.precision import PRECISIONS, Gated, sigmoid, with_precision
+from scoring.reading import Reading, default_workers
 from scoring.result import Score
-from scoring.windows import iter_windows
-
-MIN_DURATION_S = 0.5  # below this there is not one syllable to judge
-MIN_SPEECH_S = 0.25  # of a window; less is noise, silence or a click
 
 
 class Detector:
@@ -38,13 +36,19 @@ class Detector:
         threshold: float | None = None,
         batch_size: int = 8,
         operating_point: str | None = None,
+        precision: str = "fp32",
+        workers: int | None = None,
     ) -> None:
+        if precision not in PRECISIONS:
+            raise UserError(f"precision is {precision}; expected one of {', '.join(PRECISIONS)}")
         self.checkpoint = checkpoint
         self.device = device
         self.batch_size = batch_size
+        self.workers = default_workers() if workers is None else workers
         self.decision = decide_by(checkpoint.stored, threshold, operating_point)
         self.threshold_is_default = self.decision.is_default
         self.threshold = self.decision.threshold
+        self._forward = build_forward(checkpoint, precision)
 
     @classmethod
     def from_pretrained(
@@ -56,6 +60,8 @@ class Detector:
         fake_label: str | None = None,
         batch_size: int = 8,
         operating_point: str | None = None,
+        precision: str = "fp32",
+        workers: int | None = None,
     ) -> Detector:
         """Load a model folder or Hub id.
 
@@ -67,6 +73,9 @@ class Detector:
             batch_size: windows scored at once.
             operating_point: decide by this one of the stored operating points, in place of the stored threshold;
                 "abstain" may answer "uncertain"; "bayes:PRIOR,MISS,FALSE_ACCEPT" follows from the stored calibration.
+            precision: "fp32", "int8" (on a CPU), "bf16" or "fp16"; the last three are checked against fp32 on the
+                first recordings and given up, with a warning, where they change fake_probability by more than 0.02.
+            workers: threads that decode; default: one a core.
 
         Raises:
             UserError: the checkpoint cannot be scored with; the sentence says why.
@@ -74,7 +83,28 @@ class Detector:
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         checkpoint = load_checkpoint(os.fspath(name), device, fake_label)
         return cls(
-            checkpoint, device=device, threshold=threshold, batch_size=batch_size, operating_point=operating_point
+            checkpoint,
+            device=device,
+            threshold=threshold,
+            batch_size=batch_size,
+            operating_point=operating_point,
+            precision=precision,
+            workers=workers,
+        )
+
+    @property
+    def plan(self) -> Plan:
+        """How recordings are cut into windows and packed into batches for this checkpoint."""
+        checkpoint = self.checkpoint
+        config = checkpoint.model.config
+        return Plan(
+            window=round(checkpoint.window_s * SAMPLING_RATE),
+            hop=round(checkpoint.hop_s * SAMPLING_RATE),
+            batch_size=self.batch_size,
+            equal_lengths=not padding_invariant(config),
+            fixed_length=has_fixed_length(checkpoint.extractor),
+            workers=self.workers,
+            frame_stride=frame_stride(config),
         )
 
     def score(self, audio: Source | np.ndarray, sampling_rate: int | None = None) -> Score:
@@ -85,88 +115,76 @@ class Detector:
             sampling_rate: of the samples, in hertz; needed with samples only.
 
         Raises:
-            AudioError: not decodable, too short, or without speech.
+            AudioError: not decodable, too short, or `no_speech`.
             ValueError: samples without a sampling rate, or not of shape (samples,).
         """
-        name = str(audio) if isinstance(audio, (str, os.PathLike)) else ""
-        if isinstance(audio, np.ndarray):
-            return self._score_blocks(name, [_resampled(audio, sampling_rate)])
-        with AudioReader(audio) as reader:
-            return self._score_blocks(name, reader.blocks())
+        result = self.analyse(audio, sampling_rate, with_timeline=False)
+        return self.row(result, str(audio) if isinstance(audio, (str, os.PathLike)) else "")
+
+    def analyse(
+        self, audio: Source | np.ndarray, sampling_rate: int | None = None, *, with_timeline: bool = True
+    ) -> Result:
+        """The sums behind `score`, with the timeline of 20 ms evidence. Arguments and errors as for `score`."""
+        if isinstance(audio, np.ndarray) and (sampling_rate is None or audio.ndim != 1):
+            raise ValueError(
+                "samples need their sampling_rate in hertz"
+                if sampling_rate is None
+                else f"samples have the shape {audio.shape}; expected mono, (samples,)"
+            )
+        reading = Reading(audio, sampling_rate, peaks=[] if with_timeline else None)
+        (result,) = score_readings([reading], self._forward, self.plan, with_timeline)
+        error = _error(result)
+        if error is not None:
+            raise AudioError(error)
+        return result
 
     def score_files(self, paths: Iterable[str | os.PathLike]) -> Iterator[Score]:
-        """Score files one after the other, in order; a file that cannot be scored gives a row with its `error`."""
-        for path in paths:
-            try:
-                yield self.score(Path(path))
-            except AudioError as error:
-                yield Score(os.fspath(path), None, None, self.threshold, None, 0, None, str(error))
+        """Score files, in order; a file that cannot be scored gives a row with its `error`.
+
+        Files are decoded in parallel and their windows share batches; memory does not grow with their number or length.
+        """
+        return (self.row(result) for result in self.analyse_files(paths))
+
+    def analyse_files(self, paths: Iterable[str | os.PathLike], *, with_timeline: bool = False) -> Iterator[Result]:
+        """As `score_files`, for the sums behind each row; see `row`."""
+        readings = (Reading(Path(path), peaks=[] if with_timeline else None) for path in paths)
+        return score_readings(readings, self._forward, self.plan, with_timeline)
+
+    def row(self, result: Result, name: str | None = None) -> Score:
+        """A result as the row that is written, reported under `name` (default: the path it was read from)."""
+        name = os.fspath(result.reading.source) if name is None else name
+        error = _error(result)
+        duration_s = round(result.reading.duration_s, 3) or None
+        if error is not None:
+            return Score(name, None, None, self.threshold, duration_s, 0, None, error)
+        probability = sigmoid(result.logit)
+        prediction = self.decision.prediction(probability)
+        return Score(
+            name, probability, prediction, self.threshold, duration_s, result.windows, sigmoid(result.max_logit)
+        )
 
     def fake_logits(self, waveforms: list[np.ndarray]) -> np.ndarray:
         """Fake minus real logit of 16 kHz mono clips, each of shape (samples,); returns float64 of shape (clips,).
 
         Clips of different lengths share a batch only where the model's logits do not depend on the padding.
         """
-        lengths = {len(w) for w in waveforms}
-        if len(lengths) > 1 and not padding_invariant(self.checkpoint.model.config):
-            return np.concatenate([self.fake_logits([w]) for w in waveforms])
-        batch = featurise(self.checkpoint.extractor, waveforms).to(self.device)
-        with torch.inference_mode():
-            logits = self.checkpoint.model(**batch).logits.double().cpu().numpy()
-        index = self.checkpoint.fake_index
-        return logits[:, index] - logits[:, 1 - index]
-
-    def _score_blocks(self, name: str, blocks: Iterable[np.ndarray]) -> Score:
-        heard = _Counter(blocks)
-        window, hop = (round(s * SAMPLING_RATE) for s in (self.checkpoint.window_s, self.checkpoint.hop_s))
-        speech = (w for w in iter_windows(heard, window, hop) if _speaks(w))
-        logits = [self.fake_logits(batch) for batch in _batched(speech, self.batch_size)]
-        duration_s = heard.samples / SAMPLING_RATE
-        if duration_s < MIN_DURATION_S:
-            raise AudioError(f"too short: {duration_s:.3f} s, at least {MIN_DURATION_S} s are needed")
-        if not logits:
-            raise AudioError("no speech found")
-        per_window = np.concatenate(logits)
-        if not np.isfinite(per_window).all():
-            raise AudioError("the model's output is not a finite number")
-        probability = _sigmoid(per_window.mean())
-        prediction = self.decision.prediction(probability)
-        top = _sigmoid(per_window.max())
-        return Score(name, probability, prediction, self.threshold, round(duration_s, 3), len(per_window), top)
+        logits = np.zeros(len(waveforms))
+        for batch in pack([len(w) for w in waveforms], self.plan):
+            logits[batch] = [score.logit for score in self._forward([waveforms[i] for i in batch])]
+        return logits
 
 
-class _Counter:
-    """Passes blocks on and counts their samples."""
-
-    def __init__(self, blocks: Iterable[np.ndarray]) -> None:
-        self.samples = 0
-        self._blocks = blocks
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        for block in self._blocks:
-            self.samples += len(block)
-            yield block
+def build_forward(checkpoint: Checkpoint, precision: str) -> Forward:
+    """The checkpoint as a function of windows; a reduced precision behind the gate that compares it with fp32."""
+    model, extractor, index = checkpoint.model, checkpoint.extractor, checkpoint.fake_index
+    head = fuse_head(model, index)
+    exact = TorchForward(with_precision(model, "fp32"), extractor, index, head)
+    if precision == "fp32":
+        return exact
+    return Gated(TorchForward(with_precision(model, precision), extractor, index, head), exact, precision)
 
 
-def _batched(windows: Iterator[np.ndarray], size: int) -> Iterator[list[np.ndarray]]:
-    while batch := list(itertools.islice(windows, size)):
-        yield batch
-
-
-def _speaks(window: np.ndarray) -> bool:
-    return len(window) >= MIN_DURATION_S * SAMPLING_RATE and speech_duration_s(window) >= MIN_SPEECH_S
-
-
-def _resampled(samples: np.ndarray, sampling_rate: int | None) -> np.ndarray:
-    if sampling_rate is None:
-        raise ValueError("samples need their sampling_rate in hertz")
-    if samples.ndim != 1:
-        raise ValueError(f"samples have the shape {samples.shape}; expected mono, (samples,)")
-    samples = samples.astype(np.float32, copy=False)
-    if not np.isfinite(samples).all():
-        raise AudioError("contains NaN or infinite samples")
-    return samples if sampling_rate == SAMPLING_RATE else soxr.resample(samples, sampling_rate, SAMPLING_RATE, "HQ")
-
-
-def _sigmoid(logit: float) -> float:
-    return float(np.exp(-np.logaddexp(0.0, -logit)))
+def _error(result: Result) -> str | None:
+    if result.reading.error is None and not np.isfinite(result.logit):
+        return "the model's output is not a finite number"
+    return result.reading.error

@@ -49,12 +49,17 @@ def padding_invariant(config: PreTrainedConfig) -> bool:
     return config.model_type not in _WAVEFORM_MODELS or _layer_normalised(config)
 
 
+def has_fixed_length(extractor: FeatureExtractionMixin) -> bool:
+    """Whether every clip is brought to one input length, so that batches need not be sorted by length."""
+    return isinstance(extractor, _FIXED_LENGTH)
+
+
 def featurise(extractor: FeatureExtractionMixin, waveforms: Sequence[np.ndarray]) -> BatchFeature:
     """Turn mono 16 kHz float32 clips, each of shape (samples,), into a padded batch of tensors for the model."""
     return extractor(
         list(waveforms),
         sampling_rate=SAMPLING_RATE,
-        padding="max_length" if isinstance(extractor, _FIXED_LENGTH) else True,
+        padding="max_length" if has_fixed_length(extractor) else True,
         return_attention_mask=bool(getattr(extractor, "return_attention_mask", False)),
         return_tensors="pt",
     )

@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
+from data_prep.vad import FRAME_SAMPLES, SPEECH_THRESHOLD, speech_probabilities
 
-def iter_windows(blocks: Iterable[np.ndarray], window: int, hop: int) -> Iterator[np.ndarray]:
+# Before each block silero hears this much of what came before it, as its memory starts empty; 0.5 s.
+_WARM_UP_SAMPLES = 16 * FRAME_SAMPLES
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of a recording: float32 `samples` of shape (samples,), beginning at sample `start`."""
+
+    start: int
+    samples: np.ndarray
+
+    @property
+    def stop(self) -> int:
+        return self.start + len(self.samples)
+
+
+def iter_windows(blocks: Iterable[np.ndarray], window: int, hop: int) -> Iterator[Window]:
     """Cut a stream of mono samples into overlapping windows.
 
     A recording no longer than `window` comes out whole and unpadded. A longer one gives windows at 0, hop, 2 hop, …
@@ -19,7 +37,7 @@ def iter_windows(blocks: Iterable[np.ndarray], window: int, hop: int) -> Iterato
         hop: distance between windows in samples, at most `window`.
 
     Yields:
-        float32 arrays of shape (window,), or one of the recording's own shorter length.
+        windows of `window` samples, or one of the recording's own shorter length.
 
     Raises:
         ValueError: hop outside 1..window.
@@ -27,16 +45,57 @@ def iter_windows(blocks: Iterable[np.ndarray], window: int, hop: int) -> Iterato
     if not 1 <= hop <= window:
         raise ValueError(f"hop is {hop} samples; expected 1 to the window's {window}")
     held = np.zeros(0, dtype=np.float32)  # at most window + one block
+    origin = 0  # the recording's sample at held[0]
     start = 0  # of the next window, within `held`
     yielded = False
     for block in blocks:
         held = np.concatenate((held, block))
         # Only with a sample to spare: a recording that ends exactly here is finished below.
         while start + window < len(held):
-            yield held[start : start + window]
+            yield Window(origin + start, held[start : start + window])
             yielded, start = True, start + hop
         # Keep one window back from the end, for the last window.
         drop = min(start, max(0, len(held) - window))
-        held, start = held[drop:], start - drop
+        held, start, origin = held[drop:], start - drop, origin + drop
     if len(held) and (not yielded or start - hop + window < len(held)):
-        yield held[-window:]
+        yield Window(origin + max(0, len(held) - window), held[-window:])
+
+
+class SpeechTrack:
+    """Where a recording has speech, found once while its blocks pass by.
+
+    Attributes:
+        samples: how many samples have passed.
+        flags: one byte for each 32 ms frame, 1 where there is speech (112 kB an hour).
+    """
+
+    def __init__(self) -> None:
+        self.samples = 0
+        self.flags = bytearray()
+        self._before = np.zeros(0, dtype=np.float32)
+        self._held = np.zeros(0, dtype=np.float32)  # less than one frame
+
+    def follow(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Pass float32 16 kHz blocks of shape (samples,) on unchanged."""
+        for block in blocks:
+            self.samples += len(block)
+            heard = np.concatenate((self._held, block))
+            whole = len(heard) // FRAME_SAMPLES * FRAME_SAMPLES
+            self._held = heard[whole:]
+            self._detect(heard[:whole])
+            yield block
+        self._detect(self._held)
+
+    def speech_s(self, start: int, stop: int) -> float:
+        """Seconds of frames with speech that overlap the samples start..stop."""
+        frames = self.flags[start // FRAME_SAMPLES : -(-stop // FRAME_SAMPLES)]
+        return sum(frames) * FRAME_SAMPLES / 16_000
+
+    def _detect(self, samples: np.ndarray) -> None:
+        if len(samples) == 0:
+            return
+        context = len(self._before)
+        heard = np.concatenate((self._before, samples))
+        found = speech_probabilities(heard)[context // FRAME_SAMPLES :] >= SPEECH_THRESHOLD
+        self.flags.extend(found.astype(np.uint8).tobytes())
+        self._before = heard[-_WARM_UP_SAMPLES:]
