@@ -28,3 +28,19 @@ def trim_edges(samples: np.ndarray, below_db: float = 40.0) -> np.ndarray:
 def lead_silence(samples: np.ndarray, duration_s: float) -> np.ndarray:
     """`duration_s` of digital silence in front; shape becomes (n + duration_s * 16000,)."""
     return np.concatenate([np.zeros(round(duration_s * SAMPLING_RATE), np.float32), samples.astype(np.float32)])
+
+
+def pitch(samples: np.ndarray, semitones: float) -> np.ndarray:
+    """Shifted in pitch at the same speed, by Signalsmith Stretch; shape (n,) stays.
+
+    Raises:
+        ImportError: python-stretch is not installed.
+    """
+    try:
+        from python_stretch import Signalsmith
+    except ImportError as error:
+        raise ImportError("pitch shifting needs python-stretch; run: pip install python-stretch") from error
+    stretch = Signalsmith.Stretch()
+    stretch.preset(1, float(SAMPLING_RATE))
+    stretch.setTransposeSemitones(semitones)
+    return stretch.process(np.ascontiguousarray(samples[None], dtype=np.float32))[0]

@@ -102,7 +102,7 @@ def _samples(audio: dict, change: Change | None) -> np.ndarray:
 
 def _windows(detector: Detector, samples: np.ndarray) -> Iterator[np.ndarray]:
     window, hop = (round(s * SAMPLING_RATE) for s in (detector.checkpoint.window_s, detector.checkpoint.hop_s))
-    return iter_windows([samples], window, hop)
+    return (found.samples for found in iter_windows([samples], window, hop))
 
 
 def _by_clip(detector: Detector, held: Sequence[tuple[int, np.ndarray]]) -> Iterator[tuple[int, FloatArray]]:

@@ -13,24 +13,33 @@ from transformers import FeatureExtractionMixin, TrainerCallback, TrainingArgume
 from data_prep.audio import SAMPLING_RATE, AudioError, load_audio
 from data_prep.errors import UserError
 from scoring.inputs import featurise
+from training.augment import Augmentation
 
 
 class Collator:
-    """Decodes, crops (training rows only), featurises and pads.
+    """Decodes, crops and augments (training rows only), featurises and pads.
 
-    A crop is drawn from (seed, epoch, clip), never from global random state: the same for any number of workers, and
-    the same after a run was killed and resumed.
+    What is random is drawn from (seed, epoch, clip), never from global random state: the same for any number of
+    workers, and the same after a run was killed and resumed.
 
     Args:
         extractor: the model's feature extractor.
         max_duration_s: training clips longer than this are cropped, in seconds.
-        seed: of the crops.
+        seed: of crops and augmentation.
+        augmentation: applied to training clips after the crop.
     """
 
-    def __init__(self, extractor: FeatureExtractionMixin, max_duration_s: float, seed: int) -> None:
+    def __init__(
+        self,
+        extractor: FeatureExtractionMixin,
+        max_duration_s: float,
+        seed: int,
+        augmentation: Augmentation | None = None,
+    ) -> None:
         self.extractor = extractor
         self.max_samples = round(max_duration_s * SAMPLING_RATE)
         self.seed = seed
+        self.augmentation = augmentation
         self.epoch = 0
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
@@ -44,11 +53,16 @@ class Collator:
             waveform = load_audio(audio["bytes"] or audio["path"])
         except AudioError as error:
             raise UserError(f"the dataset row {audio['path']} {error}; build the dataset again") from error
-        if row.get("split") != "train" or len(waveform) <= self.max_samples:
+        if row.get("split") != "train":
             return waveform
         name = f"{self.seed} {self.epoch} {row.get('source')} {row.get('start_s')} {audio['path']}"
-        start = np.random.default_rng(zlib.crc32(name.encode())).integers(len(waveform) - self.max_samples + 1)
-        return waveform[start : start + self.max_samples]
+        rng = np.random.default_rng(zlib.crc32(name.encode()))
+        if len(waveform) > self.max_samples:
+            start = int(rng.integers(len(waveform) - self.max_samples + 1))
+            waveform = waveform[start : start + self.max_samples]
+        if self.augmentation is not None:
+            waveform = self.augmentation(waveform, rng)[: self.max_samples]
+        return waveform
 
 
 class EpochOfCollator(TrainerCallback):

@@ -42,6 +42,10 @@ class RecipeArguments:
         default=13.0,
         metadata={"help": "in seconds; longer training clips are cropped at a random place, evaluation never crops"},
     )
+    augmentation: str = field(
+        default="none",
+        metadata={"help": "none, system_a, channel (telephony and social media), or a YAML file of your own"},
+    )
     early_stopping_patience: int = field(
         default=3,
         metadata={"help": "stop after this many evaluations without a better metric_for_best_model; 0: never"},

@@ -21,6 +21,7 @@ from transformers import (
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from evaluation.metrics import detection_metrics
+from training.augment import load_augmentation
 from training.collator import Collator, EpochOfCollator
 from training.recipe import Recipe
 
@@ -34,7 +35,8 @@ def build_trainer(
     recipe: Recipe, model: PreTrainedModel, extractor: FeatureExtractionMixin, dataset: DatasetDict
 ) -> Trainer:
     """The Trainer for one run: metrics at every evaluation, early stopping by `metric_for_best_model`."""
-    collator = Collator(extractor, recipe.arguments.max_duration_s, recipe.training.seed)
+    augmentation = load_augmentation(recipe.arguments.augmentation)
+    collator = Collator(extractor, recipe.arguments.max_duration_s, recipe.training.seed, augmentation)
     callbacks: list[TrainerCallback] = [EpochOfCollator(collator)]
     if recipe.arguments.early_stopping_patience > 0:
         callbacks.append(EarlyStoppingCallback(recipe.arguments.early_stopping_patience))
