@@ -17,13 +17,14 @@ from model_card.build import write_card
 from training.arguments import parse_recipe
 from training.data import load_splits, shared_sources
 from training.evaluate import measure
+from training.history import write_history
 from training.launch import start_all_processes
 from training.model import load_feature_extractor, load_model, planned_config
 from training.output import prepare_output, push, save_detector
 from training.plan import describe_plan
 from training.record import describe_run
 from training.summary import format_results
-from training.trainer import build_trainer
+from training.trainer import build_trainer, train_or_stop
 
 
 def train() -> None:
@@ -49,13 +50,14 @@ def train() -> None:
             print(f"going on from {checkpoint}", file=sys.stderr)
 
     trainer = build_trainer(recipe, model, extractor, dataset)
-    trainer.train(resume_from_checkpoint=checkpoint)
+    train_or_stop(trainer, checkpoint)
 
     folder = Path(arguments.output_dir)
     results = measure(trainer, dataset, recipe.arguments.threshold_rule, folder)
     results = describe_run(recipe, model, dataset, trainer) | results
     if main_process:
         save_detector(folder, trainer.accelerator.unwrap_model(model), extractor, recipe, results)
+        write_history(folder, results["training"]["history"], results["training"]["best_step"])
         write_card(folder)
         print(format_results(results, folder))
         if recipe.push_to_hub:

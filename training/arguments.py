@@ -23,6 +23,8 @@ MAPPING_KEYS = ("architecture", "model_overrides", "feature_extractor")
 # Mappings whose keys are options of their own: `freeze: {encoder_layers: 12}` is --freeze_encoder_layers 12.
 FLATTENED_KEYS = ("freeze",)
 
+# Of what can be the metric_for_best_model. Trainer itself would take "eer" for higher-is-better.
+LOWER_IS_BETTER = frozenset({"eer", "loss", "eval_eer", "eval_loss"})
 # Where and how a run was started, not what it computes.
 NOT_RECORDED = ("plan", "overwrite", "resume_from_checkpoint", "output_dir", "push_to_hub", "hub_token", "hub_model_id")
 
@@ -91,6 +93,9 @@ def _resolve(namespace: Namespace, mappings: dict[str, dict[str, Any]], recorded
     if not torch.accelerator.is_available():
         values["use_cpu"] = True  # without it, several processes started by torchrun would not find each other
     recorded |= {key: value for key, value in mappings.items() if value}
+    values["greater_is_better"] = values["metric_for_best_model"] not in LOWER_IS_BETTER
+    if values["train_sampling_strategy"] == "group_by_length" and values["length_column_name"] == "length":
+        values["length_column_name"] = "duration_s"
     if own.plan:
         values["output_dir"] = values["output_dir"] or "."  # nothing is written there
     training = TrainingArguments(**values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -118,6 +119,8 @@ def _step(entry: Any, path: Path) -> Step:
         parameters = {k: v for k, v in option.items() if k not in ("apply", "p", "times", "weight")}
         if name not in EFFECTS:
             raise UserError(f"{path} applies the unknown effect {name}; known are {', '.join(sorted(EFFECTS))}")
+        if name == "pitch" and importlib.util.find_spec("python_stretch") is None:
+            raise UserError(f"{path} shifts pitch, which needs python-stretch; run: pip install python-stretch")
         accepted = list(inspect.signature(EFFECTS[name]).parameters)[2:]
         unknown = sorted(set(parameters) - set(accepted))
         if unknown:

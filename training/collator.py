@@ -43,9 +43,14 @@ class Collator:
         self.epoch = 0
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """Rows need `audio` {"bytes", "path"} and `label`; returns the model's inputs and `labels` of shape (rows,)."""
+        """Rows need `audio` {"bytes", "path"} and `label`.
+
+        Returns:
+            the model's inputs, `labels` of shape (rows,), and the names of the `clips`.
+        """
         batch = featurise(self.extractor, [self._waveform(row) for row in rows])
-        return {**batch, "labels": torch.tensor([row["label"] for row in rows])}
+        names = [str(row["audio"]["path"]) for row in rows]
+        return {**batch, "labels": torch.tensor([row["label"] for row in rows]), "clips": names}
 
     def _waveform(self, row: dict[str, Any]) -> np.ndarray:
         audio = row["audio"]

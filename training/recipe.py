@@ -46,6 +46,18 @@ class RecipeArguments:
         default="none",
         metadata={"help": "none, system_a, channel (telephony and social media), or a YAML file of your own"},
     )
+    class_weights: str = field(
+        default="none",
+        metadata={"help": "balanced: both classes weigh the same in the loss", "choices": ["none", "balanced"]},
+    )
+    focal_gamma: float = field(default=0.0, metadata={"help": "focal loss: weigh clips by (1 - p)^gamma; 0 is off"})
+    balance: str = field(
+        default="none",
+        metadata={
+            "help": "draw clips so that classes, or classes and the generators within fake, are equally frequent",
+            "choices": ["none", "class", "generator"],
+        },
+    )
     early_stopping_patience: int = field(
         default=3,
         metadata={"help": "stop after this many evaluations without a better metric_for_best_model; 0: never"},

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import numpy as np
 import torch
-from datasets import DatasetDict
+from datasets import Dataset, DatasetDict
 from torch import nn
+from torch.utils.data import Sampler
 from transformers import (
     EarlyStoppingCallback,
     EvalPrediction,
@@ -18,12 +18,14 @@ from transformers import (
     Trainer,
     TrainerCallback,
 )
-from transformers.modeling_outputs import SequenceClassifierOutput
 
 from evaluation.metrics import detection_metrics
 from training.augment import load_augmentation
 from training.collator import Collator, EpochOfCollator
+from training.following import OneLineProgress, StopOnInterrupt, out_of_memory, require_finite
+from training.objective import Objective, balanced_weights
 from training.recipe import Recipe
+from training.sampling import BalancedSampler, balanced_sampler
 
 REPORTED = (
     "roc_auc", "eer", "accuracy", "balanced_accuracy",
@@ -31,42 +33,73 @@ REPORTED = (
 )  # fmt: skip
 
 
+class DetectorTrainer(Trainer):
+    """Trainer that draws clips by our sampler, if there is one, and stops at a loss that is not a finite number."""
+
+    def __init__(self, *args: Any, sampler: BalancedSampler | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.sampler = sampler
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
+        return super()._get_train_sampler(train_dataset) if self.sampler is None else self.sampler
+
+    def compute_loss(
+        self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **kwargs: Any
+    ) -> torch.Tensor | tuple[torch.Tensor, Any]:
+        clips = inputs.pop("clips")
+        loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
+        require_finite(loss, outputs["logits"], clips, self.state.global_step)
+        return (loss, outputs) if return_outputs else loss
+
+
 def build_trainer(
     recipe: Recipe, model: PreTrainedModel, extractor: FeatureExtractionMixin, dataset: DatasetDict
-) -> Trainer:
+) -> DetectorTrainer:
     """The Trainer for one run: metrics at every evaluation, early stopping by `metric_for_best_model`."""
-    augmentation = load_augmentation(recipe.arguments.augmentation)
-    collator = Collator(extractor, recipe.arguments.max_duration_s, recipe.training.seed, augmentation)
+    own, training = recipe.arguments, recipe.training
+    collator = Collator(extractor, own.max_duration_s, training.seed, load_augmentation(own.augmentation))
     callbacks: list[TrainerCallback] = [EpochOfCollator(collator)]
-    if recipe.arguments.early_stopping_patience > 0:
-        callbacks.append(EarlyStoppingCallback(recipe.arguments.early_stopping_patience))
-    trainer = Trainer(
+    if own.early_stopping_patience > 0:
+        callbacks.append(EarlyStoppingCallback(own.early_stopping_patience))
+    weights = balanced_weights(dataset["train"]["label"]) if own.class_weights == "balanced" else None
+    trainer = DetectorTrainer(
         model=model,
-        args=recipe.training,
+        args=training,
         train_dataset=dataset["train"],
         eval_dataset=dataset["validation"],
         data_collator=collator,
         processing_class=extractor,
-        compute_loss_func=cross_entropy,
+        compute_loss_func=Objective(weights, training.label_smoothing_factor, own.focal_gamma),
         compute_metrics=ranking_metrics,
         callbacks=callbacks,
+        sampler=balanced_sampler(dataset["train"], own.balance, training.seed),
     )
     if trainer.pop_callback(ProgressCallback):
         trainer.add_callback(OneLineProgress())
     return trainer
 
 
-def cross_entropy(
-    outputs: SequenceClassifierOutput, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
-) -> torch.Tensor:
-    """Summed cross-entropy over the clips of the whole optimisation step.
+def train_or_stop(trainer: DetectorTrainer, checkpoint: str | None) -> None:
+    """Train; on Ctrl-C save a checkpoint first.
 
-    Trainer does not divide by the accumulation steps for models whose forward takes **kwargs, so a mean per
-    micro-batch would come out accumulation-times too large; the sum over all clips divided by their number is exact
-    for any split into micro-batches.
+    Raises:
+        KeyboardInterrupt: after the checkpoint is saved.
+        UserError: memory ran out (with what to change), or the loss is no longer a finite number.
     """
-    total = nn.functional.cross_entropy(outputs.logits.float(), labels, reduction="sum")
-    return total / (len(labels) if num_items_in_batch is None else num_items_in_batch)
+    watch = StopOnInterrupt()
+    trainer.add_callback(watch)
+    try:
+        trainer.train(resume_from_checkpoint=checkpoint)
+    except RuntimeError as error:
+        args = trainer.args
+        advice = out_of_memory(error, args.per_device_train_batch_size, args.gradient_accumulation_steps)
+        if advice is None:
+            raise
+        raise advice from error
+    finally:
+        watch.restore()
+    if watch.interrupted:
+        raise KeyboardInterrupt
 
 
 def fake_logits(predictions: np.ndarray | tuple[np.ndarray, ...]) -> np.ndarray:
@@ -80,15 +113,3 @@ def ranking_metrics(prediction: EvalPrediction) -> dict[str, float]:
     """Metrics of one evaluation; the class metrics are at fake_probability 0.5, before a threshold is chosen."""
     metrics = detection_metrics(fake_logits(prediction.predictions), prediction.label_ids, threshold=0.0)
     return {name: metrics[name] for name in REPORTED if metrics[name] is not None}
-
-
-class OneLineProgress(ProgressCallback):
-    """The usual bar; logged values as one readable line instead of a dict."""
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict | None = None, **kwargs: Any) -> None:
-        if not state.is_world_process_zero or self.training_bar is None or not logs:
-            return
-        shown = ("loss", "learning_rate", "eval_loss", "eval_roc_auc", "eval_eer", "eval_balanced_accuracy")
-        values = [f"{name} {float(logs[name]):.4g}" for name in shown if name in logs]
-        if values:
-            self.training_bar.write(f"step {state.global_step}: " + ", ".join(values), file=sys.stderr)

@@ -1,0 +1,87 @@
+"""While a run goes on: one line per log, Ctrl-C that loses nothing, a stop at the first clip that breaks the loss."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import Any
+
+import torch
+from transformers import ProgressCallback, TrainerCallback
+
+from data_prep.errors import UserError
+
+_SHOWN = ("loss", "learning_rate", "eval_loss", "eval_roc_auc", "eval_eer", "eval_balanced_accuracy")
+
+
+class OneLineProgress(ProgressCallback):
+    """The usual bar; logged values as one readable line instead of a dict."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict | None = None, **kwargs: Any) -> None:
+        if not state.is_world_process_zero or self.training_bar is None or not logs:
+            return
+        values = [f"{name} {float(logs[name]):.4g}" for name in _SHOWN if name in logs]
+        if values:
+            self.training_bar.write(f"step {state.global_step}: " + ", ".join(values), file=sys.stderr)
+
+
+class StopOnInterrupt(TrainerCallback):
+    """Ctrl-C (or SIGTERM, as clusters send it) finishes the step, saves a checkpoint and stops; a second one kills.
+
+    Attributes:
+        interrupted: whether that happened; the caller then raises KeyboardInterrupt.
+    """
+
+    _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self) -> None:
+        self.interrupted = False
+        self._previous: dict[int, Any] = {}
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._previous = {number: signal.signal(number, self._note) for number in self._SIGNALS}
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+        if self.interrupted:
+            control.should_save = control.should_training_stop = True
+        return control
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.restore()
+
+    def restore(self) -> None:
+        """Give the signals back."""
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous = {}
+
+    def _note(self, number: int, _frame: object) -> None:
+        print("\nsaving a checkpoint after this step; once more to stop at once", file=sys.stderr)
+        self.interrupted = True
+        signal.signal(number, signal.SIG_DFL)
+
+
+def require_finite(loss: torch.Tensor, logits: torch.Tensor, clips: list[str], step: int) -> None:
+    """Stop at a loss that is NaN or infinite, before it ruins the weights.
+
+    Raises:
+        UserError: names the clips whose logits (shape (clips, 2)) are not finite.
+    """
+    if torch.isfinite(loss):
+        return
+    broken = [name for name, fine in zip(clips, torch.isfinite(logits).all(-1).tolist(), strict=True) if not fine]
+    raise UserError(
+        f"the loss is not a finite number at step {step} (clips {', '.join(broken[:4] or clips[:4])}); listen to them, "
+        "then try a lower --learning_rate, a longer --warmup_steps or --precision bf16"
+    )
+
+
+def out_of_memory(error: RuntimeError, batch: int, accumulation: int) -> UserError | None:
+    """Advice when `error` says that memory ran out; None when it says something else."""
+    if not isinstance(error, torch.OutOfMemoryError) and "out of memory" not in str(error).lower():
+        return None
+    return UserError(
+        f"memory ran out at {batch} clips a step and device; the same training in less memory: "
+        f"--per_device_train_batch_size {max(1, batch // 2)} --gradient_accumulation_steps {accumulation * 2}, then "
+        "--gradient_checkpointing true (about a third slower), then a shorter --max_duration_s"
+    )
