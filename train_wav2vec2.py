@@ -22,9 +22,10 @@ from training.launch import start_all_processes
 from training.model import load_feature_extractor, load_model, planned_config
 from training.output import prepare_output, push, save_detector
 from training.plan import describe_plan
+from training.prefix import build_cache
 from training.record import describe_run
 from training.summary import format_results
-from training.trainer import build_trainer, train_or_stop
+from training.trainer import build_trainer, train_from_cache, train_or_stop
 
 
 def train() -> None:
@@ -50,9 +51,15 @@ def train() -> None:
             print(f"going on from {checkpoint}", file=sys.stderr)
 
     trainer = build_trainer(recipe, model, extractor, dataset)
-    train_or_stop(trainer, checkpoint)
-
     folder = Path(arguments.output_dir)
+    if recipe.arguments.cache_prefix:
+        with arguments.main_process_first(local=False, desc="computing the frozen prefix"):
+            place = Path(recipe.arguments.cache_dir or folder / "prefix_cache")
+            cache = build_cache(place, model, extractor, dataset, recipe)
+        train_from_cache(trainer, checkpoint, cache)
+    else:
+        train_or_stop(trainer, checkpoint)
+
     results = measure(trainer, dataset, recipe.arguments.threshold_rule, folder)
     results = describe_run(recipe, model, dataset, trainer) | results
     if main_process:

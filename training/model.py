@@ -24,6 +24,9 @@ from scoring.inputs import uses_padding_mask
 from training.freeze import freeze
 from training.recipe import Recipe, freeze_plan
 
+# Read by some models though their config classes do not declare them.
+_UNDECLARED = frozenset({"apply_spec_augment"})
+
 
 def load_model(recipe: Recipe) -> PreTrainedModel:
     """The model to train, in float32, frozen as the recipe says.
@@ -103,9 +106,13 @@ def _config(recipe: Recipe) -> tuple[PreTrainedConfig, bool]:
         return _from_architecture(recipe), False
     try:
         check_name(name, "checkpoint")
-        config = AutoConfig.from_pretrained(name, local_files_only=cache_only(), **recipe.model_overrides)
+        config = AutoConfig.from_pretrained(name, local_files_only=cache_only())
     except (OSError, ValueError) as error:
         raise _cannot_load(name, error) from error
+    for key, value in recipe.model_overrides.items():
+        if not hasattr(config, key) and key not in _UNDECLARED:
+            raise UserError(f"model_overrides has {key}, which {type(config).__name__} does not know")
+        setattr(config, key, value)
     try:
         swapped = fake_index(config.id2label) == 0
     except UserError:  # not a detector yet, or one that does not say what its classes are

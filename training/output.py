@@ -14,6 +14,7 @@ from data_prep.errors import UserError
 from data_prep.hub import first_line
 from training.recipe import Recipe
 
+_NOT_PUSHED = ["checkpoint-*", "prefix_cache/*", "runs/*", "*.bin"]
 RECIPE_FILE, RESULTS_FILE = "recipe.yaml", "results.json"
 
 
@@ -77,7 +78,7 @@ def push(folder: Path, repo_id: str | None) -> str:
     api = HfApi()
     try:
         repo = api.create_repo(repo_id or folder.name, exist_ok=True).repo_id
-        api.upload_folder(repo_id=repo, folder_path=folder, ignore_patterns=["checkpoint-*", "runs/*", "*.bin"])
+        api.upload_folder(repo_id=repo, folder_path=folder, ignore_patterns=_NOT_PUSHED)
     except Exception as error:
         raise UserError(
             f"everything is saved in {folder}, but pushing it to the Hub failed ({first_line(error)}); "

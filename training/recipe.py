@@ -31,6 +31,18 @@ class RecipeArguments:
     freeze_train_layers: str = field(
         default="top", metadata={"help": "layers left to train: top, bottom, or a range such as 4-9"}
     )
+    prefix_dropout: bool = field(
+        default=True,
+        metadata={"help": "keep the checkpoint's dropout in frozen layers; false: none there"},
+    )
+    cache_prefix: bool = field(
+        default=False,
+        metadata={"help": "compute what lies below the trained layers once and keep it on disk; needs a prefix freeze"},
+    )
+    cache_max_gb: float = field(default=50.0, metadata={"help": "largest prefix cache allowed, in gigabytes"})
+    cache_dir: str | None = field(
+        default=None, metadata={"help": "where prefix caches are kept; default: prefix_cache in output_dir"}
+    )
     precision: str = field(
         default="fp16",
         metadata={

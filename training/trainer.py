@@ -24,6 +24,7 @@ from training.augment import load_augmentation
 from training.collator import Collator, EpochOfCollator
 from training.following import OneLineProgress, StopOnInterrupt, out_of_memory, require_finite
 from training.objective import Objective, balanced_weights
+from training.prefix import PrefixCache, silence_prefix_dropout, starting_from_cache
 from training.recipe import Recipe
 from training.sampling import BalancedSampler, balanced_sampler
 
@@ -57,6 +58,8 @@ def build_trainer(
 ) -> DetectorTrainer:
     """The Trainer for one run: metrics at every evaluation, early stopping by `metric_for_best_model`."""
     own, training = recipe.arguments, recipe.training
+    if not own.prefix_dropout:
+        silence_prefix_dropout(model, own.freeze_encoder_layers)
     collator = Collator(extractor, own.max_duration_s, training.seed, load_augmentation(own.augmentation))
     callbacks: list[TrainerCallback] = [EpochOfCollator(collator)]
     if own.early_stopping_patience > 0:
@@ -77,6 +80,18 @@ def build_trainer(
     if trainer.pop_callback(ProgressCallback):
         trainer.add_callback(OneLineProgress())
     return trainer
+
+
+def train_from_cache(trainer: DetectorTrainer, checkpoint: str | None, cache: PrefixCache) -> None:
+    """`train_or_stop` on cached activations; afterwards the trainer takes whole clips again."""
+    whole = trainer.data_collator, trainer.train_dataset, trainer.eval_dataset
+    trainer.data_collator = cache.collate
+    trainer.train_dataset, trainer.eval_dataset = cache.datasets["train"], cache.datasets["validation"]
+    try:
+        with starting_from_cache(trainer.model, cache.depth):
+            train_or_stop(trainer, checkpoint)
+    finally:
+        trainer.data_collator, trainer.train_dataset, trainer.eval_dataset = whole
 
 
 def train_or_stop(trainer: DetectorTrainer, checkpoint: str | None) -> None:
