@@ -1,0 +1,44 @@
+"""Every shipped recipe trains: two steps on the embedded recordings, at reduced width."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT, save_tiny
+
+from train_wav2vec2 import main
+
+RECIPES = sorted((ROOT / "configs").glob("*.yaml"))
+WIDTH = {
+    "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 48, "classifier_proj_size": 8,
+    "num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 4,
+}  # fmt: skip
+QUICK = (
+    "--max_steps", "2", "--eval_strategy", "steps", "--eval_steps", "1", "--save_strategy", "steps",
+    "--save_steps", "1", "--max_duration_s", "2.5",
+    "--gradient_accumulation_steps", "1", "--per_device_train_batch_size", "4",
+)  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
+def test_recipe_trains(path: Path, dataset_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = yaml.safe_load(path.read_text())
+    options = [f"--set=architecture.{key}={value}" for key, value in WIDTH.items()]
+    if values.get("model_name_or_path", "").count("/") == 1:  # on the Hub: a checkpoint of its layout in its place
+        layers = values["architecture"]["num_hidden_layers"]
+        start = save_tiny(tmp_path / "start", num_hidden_layers=layers)
+        options = ["--model_name_or_path", str(start)]
+    output = tmp_path / "out"
+    fixed = ["--config", str(path), "--dataset", str(dataset_dir), "--output_dir", str(output)]
+    monkeypatch.setattr(sys, "argv", ["train_wav2vec2.py", *fixed, *options, *QUICK])
+    assert main() == 0
+    results = json.loads((output / "results.json").read_text())
+    assert results["training"]["steps"] == 2
+    assert (output / "README.md").exists()
+    if "freeze" in values:
+        assert 0 < results["model"]["trained_parameters"] < results["model"]["parameters"]
