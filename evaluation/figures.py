@@ -79,7 +79,7 @@ def precision_recall(axes: Axes, systems: Systems) -> None:
         axes.plot(curve["recall"], curve["precision"], color=colour, ls=style, lw=1.6, label=label)
     m = systems[0][1]["metrics"]
     axes.axhline(m["n_fake"] / m["n"], color=MUTED, lw=1, ls=":")
-    axes.text(0.01, m["n_fake"] / m["n"] + 0.015, "share of fakes", color=MUTED, fontsize=7.5)
+    axes.text(1.0, m["n_fake"] / m["n"] - 0.045, "share of fakes", color=MUTED, fontsize=7.5, ha="right")
     axes.set(
         title="Precision and recall of fakes", xlabel="recall", ylabel="precision", xlim=(-0.01, 1.01), ylim=(0, 1.03)
     )
@@ -141,16 +141,18 @@ def generators(axes: Axes, measured: dict[str, Any], seen: set[str] | None) -> N
     for y, row in enumerate(rows):
         found = 1 - row["fnr"]["value"]
         new = seen is not None and row["name"] not in seen
-        axes.barh(y, found, color=FAKE if new else REAL, alpha=0.75, height=0.62)
-        if row["fnr"]["low"] is not None:
+        known = row["fnr"]["low"] is not None
+        axes.barh(y, found, color=FAKE if new else REAL, alpha=0.75 if known else 0.3, height=0.62)
+        if known:
             axes.plot([1 - row["fnr"]["high"], 1 - row["fnr"]["low"]], [y, y], color=INK, lw=1.3)
     names = [f"{row['name']} ({row['n_fake']})" for row in rows]
     axes.set_yticks(range(len(rows)), names, color=INK, fontsize=8)
-    axes.set(title="Fakes found per generator", xlabel="recall at the fixed threshold, 95 % interval", xlim=(0, 1.0))
+    axes.set(title="Fakes found per generator", xlim=(0, 1.0))
+    axes.set_xlabel("recall at the fixed threshold, 95 % interval\n(pale: too few recordings for one)")
     axes.grid(False, axis="y")
     if seen is not None:
         kinds = [Rectangle((0, 0), 1, 1, color=c, alpha=0.75) for c in (REAL, FAKE)]
-        axes.legend(kinds, ["in training", "not in training"], loc="upper center", bbox_to_anchor=(0.4, -0.16), ncols=2)
+        axes.legend(kinds, ["in training", "not in training"], loc="upper center", bbox_to_anchor=(0.4, -0.2), ncols=2)
 
 
 def stress(panels: Any, result: dict[str, Any]) -> None:

@@ -80,7 +80,9 @@ def evidence_of(report: dict[str, Any], fine_tuned: bool = True) -> Evidence:
         facts = found["facts"]
         counts = [facts[kind]["recordings"] for kind in ("real", "fake")]
         clips = [facts[kind]["clips"] for kind in ("real", "fake")]
-        measured.append(Measured(name, found["role"], *clips, *counts, base=_against_base(report, name)))
+        auc = found["intervals"]["recordings"]["roc_auc"]
+        ends = None if auc["low"] is None else (auc["low"], auc["high"])
+        measured.append(Measured(name, found["role"], *clips, *counts, auc=ends, base=_against_base(report, name)))
     return Evidence(
         measured=tuple(measured),
         splits={name: tuple(counts) for name, counts in (audit.get("splits") or {}).items()},
