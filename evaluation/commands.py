@@ -18,6 +18,7 @@ from data_prep.errors import EXIT_SOME_FAILED, UserError
 from evaluation.clips import ScoredClips
 from evaluation.decisions import Decisions, fit_decisions
 from evaluation.gates import Gate
+from evaluation.leave_out import leave_one_generator_out
 from evaluation.measure import Judge
 from evaluation.operating_points import choose_threshold
 from evaluation.report import build_report, write_report
@@ -46,6 +47,9 @@ def report(arguments: Namespace) -> int:
     judge = judge_of(detector, heard.get("validation"))
     sets = {name: (role, _scored(detector, part, heard, name)) for name, (role, part) in rows.items()}
     base = _base(arguments, rows, heard)
+    left_out = None
+    if arguments.leave_one_generator_out:
+        left_out = leave_one_generator_out(arguments.model, splits, arguments.output / "leave_one_out")
     run = _run_facts(arguments.model)
     found = build_report(
         {"name": _name(arguments.model), "dataset": _name(arguments.dataset)},
@@ -55,6 +59,7 @@ def report(arguments: Namespace) -> int:
         training=run["training"],
         audit=audit(splits[arguments.split], heard, splits),
         fine_tuned=run["fine_tuned"] or base is not None,
+        left_out=left_out,
         resamples=arguments.resamples,
     )
     return _finish(found, arguments.output, gates)

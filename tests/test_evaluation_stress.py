@@ -78,6 +78,17 @@ def test_a_detector_that_guesses_fails_before_any_channel() -> None:
     assert first_failures(rows) == {"clean": "clean"}
 
 
+def test_calling_everything_fake_fails() -> None:
+    """Balanced accuracy is then exactly one half, and no resample moves it."""
+    names = ("clean", "white_0dB")
+    clips = made_up({"clean": 4.0, "white_0dB": 4.0})
+    clips["white_0dB"] = clips["white_0dB"].with_scores(clips["white_0dB"].scores + 100)
+    channels = [Channel(c, 0) for c in CONDITIONS if c.name in names]
+    rows = compare_conditions(channels, clips, Judge(0.0, "fake_logit", "", "validation", None), 200)
+    assert [row["fails"] for row in rows] == [False, True]
+    assert rows[1]["roc_auc"]["value"] == rows[0]["roc_auc"]["value"]  # the ranking is what it was
+
+
 def test_conditions_by_name_and_family() -> None:
     assert [c.name for c in chosen(["Opus", "trimmed"])] == ["clean", "opus_24k", "opus_12k", "opus_6k", "trimmed"]
     assert chosen(None) == list(CONDITIONS)
