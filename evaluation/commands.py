@@ -17,6 +17,7 @@ from scipy.special import logit
 from data_prep.errors import EXIT_SOME_FAILED, UserError
 from evaluation.clips import ScoredClips
 from evaluation.decisions import Decisions, fit_decisions
+from evaluation.gaps import NOT_CHOSEN
 from evaluation.gates import Gate
 from evaluation.leave_out import leave_one_generator_out
 from evaluation.measure import Judge
@@ -101,7 +102,7 @@ def judge_of(detector: Detector, validation: Dataset | None) -> Judge:
         return Judge(threshold, "fake_logit", origin, split, Decisions.from_config(checkpoint.stored))
     if validation is not None:
         return fitted_judge(score_rows(detector, validation, "validation"), "fake_logit")
-    return Judge(0.0, "fake_logit", "none is stored; fake_probability 0.5, not chosen on any clips", "none", None)
+    return Judge(0.0, "fake_logit", "none is stored; fake_probability 0.5, not chosen on any clips", NOT_CHOSEN, None)
 
 
 def fitted_judge(validation: ScoredClips, unit: str) -> Judge:
@@ -177,9 +178,9 @@ def _judge_of_scores(joined: JoinedScores, threshold: float | None) -> Judge:
     if fitted is not None:
         return fitted
     if joined.unit == "fake_probability":
-        return Judge(0.5, joined.unit, "0.5, not chosen on any clips", "none", None)
+        return Judge(0.5, joined.unit, "0.5, not chosen on any clips", NOT_CHOSEN, None)
     if joined.unit == "fake_logit":
-        return Judge(0.0, joined.unit, "0, not chosen on any clips", "none", None)
+        return Judge(0.0, joined.unit, "0, not chosen on any clips", NOT_CHOSEN, None)
     raise UserError(
         "the scores have no known unit, so a threshold is needed; give --threshold T, or rows with split=validation in "
         "the labels file"

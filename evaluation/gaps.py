@@ -8,6 +8,7 @@ from typing import Any
 
 # After 20 recordings without a single error, 14 % may still be wrong (exact binomial, 95 %); below, even more.
 MIN_RECORDINGS = 20
+NOT_CHOSEN = "none"
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ class Evidence:
         split_unit: what the splits were drawn by: "recording", "clip", or None when unknown.
         shared_recordings: recordings in more than one split; None when that cannot be told.
         shared_speakers: speakers in the judged split and in one that was learnt from; None when unknown.
-        threshold_split: where the decision threshold was chosen; None when nobody recorded it.
+        threshold_split: where the decision threshold was chosen; `NOT_CHOSEN` for a default, None when nobody
+            recorded it.
         thresholds: the threshold by the place that names one; they must agree.
         fine_tuned: it started from another checkpoint, which can serve as a control.
         longest_s: what is scored of a recording, None for all of it.
@@ -111,6 +113,9 @@ def _threshold(e: Evidence) -> Iterator[Gap]:
                 "recall and precision are flattered by it."
             )
             yield Gap("Threshold chosen on the reported clips", text, m.role == "test")
+    if e.threshold_split == NOT_CHOSEN:
+        text = "The decision threshold is a default that was chosen on no clips; a chosen one may decide far better."
+        yield Gap("Threshold not chosen", text)
     if e.threshold_split is None:
         text = "Nobody recorded on which clips the threshold was chosen: it may have been these."
         yield Gap("Origin of the threshold unknown", text)

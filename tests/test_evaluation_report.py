@@ -193,6 +193,20 @@ def test_wrong_files_are_one_sentence(
     assert sentence in errors[0]
 
 
+def test_a_default_threshold_is_used_and_said(tmp_path: Path) -> None:
+    rows = [[f"c{i}", 0.2 + 0.6 * (i % 2)] for i in range(40)]
+    write_csv(tmp_path / "S.csv", ["id", "fake_probability"], rows)
+    write_csv(tmp_path / "L.csv", ["id", "label"], [[f"c{i}", ("real", "fake")[i % 2]] for i in range(40)])
+    files = ["--scores", str(tmp_path / "S.csv"), "--labels", str(tmp_path / "L.csv")]
+    assert main(["scores", *files, "--output", str(tmp_path / "out"), *QUICK]) == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["threshold"]["value"] == 0.5
+    assert report["sets"]["test"]["metrics"]["cllr"] is None  # nothing to calibrate on
+    headings = {gap["heading"] for gap in report["gaps"]}
+    assert {"Threshold not chosen", "Recordings unknown", "No out-of-domain set"} <= headings
+    assert not (tmp_path / "out" / "generators.png").exists()
+
+
 def test_lower_is_fake_turns_scores_round_and_missing_ones_are_counted(tmp_path: Path) -> None:
     write_csv(tmp_path / "S.csv", ["id", "score"], [["a", 3], ["b", 1], ["c", ""], ["d", 0.5]])
     write_csv(tmp_path / "L.csv", ["id", "label"], [["a", "real"], ["b", "fake"], ["c", "fake"], ["d", "fake"]])
