@@ -219,10 +219,9 @@ def test_lower_is_fake_turns_scores_round_and_missing_ones_are_counted(tmp_path:
 @pytest.fixture(scope="module")
 def reported(trained: Path, dataset_dir: Path, tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("reported")
-    run(
-        sys.executable, "-m", "evaluation", "report", "--model", trained, "--dataset", dataset_dir,
-        "--ood", dataset_dir, "--base-model", tiny_checkpoint, "--output", folder, *QUICK,
-    )  # fmt: skip
+    sets = ["--dataset", str(dataset_dir), "--ood", str(dataset_dir)]
+    models = ["--model", str(trained), "--base-model", str(tiny_checkpoint)]
+    assert main(["report", *models, *sets, "--output", str(folder), *QUICK]) == 0
     return folder
 
 
