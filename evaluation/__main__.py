@@ -67,6 +67,11 @@ def _parser() -> argparse.ArgumentParser:
     _model_options(report)
     report.add_argument("--split", default="test", help="split to judge on (default test)")
     report.add_argument("--ood", nargs="+", default=[], metavar="DATASET", help="datasets from elsewhere, all splits")
+    report.add_argument(
+        "--leave-one-generator-out",
+        action="store_true",
+        help="train again without each generator in turn, by the model's recipe, and judge on its fakes (long)",
+    )
     report.add_argument("--base-model", metavar="MODEL", help="the checkpoint it was fine-tuned from, as the control")
     _common(report)
     scores = parsers.add_parser(

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from data_prep.files import AUDIO_EXTENSIONS
 from evaluation.checks import FloatArray, IntArray, check_pair
 
 # The columns that say something about a clip. Unknown is None, never guessed.
@@ -89,4 +90,5 @@ def _band(duration_s: float) -> str:
 
 
 def _container(source: str | None) -> str | None:
-    return (PurePosixPath(str(source)).suffix.lstrip(".").lower() or None) if source else None
+    suffix = PurePosixPath(str(source or "")).suffix.lower()
+    return suffix.lstrip(".") if suffix in AUDIO_EXTENSIONS else None

@@ -17,7 +17,9 @@ from scipy.special import logit
 from data_prep.errors import EXIT_SOME_FAILED, UserError
 from evaluation.clips import ScoredClips
 from evaluation.decisions import Decisions, fit_decisions
+from evaluation.gaps import NOT_CHOSEN
 from evaluation.gates import Gate
+from evaluation.leave_out import leave_one_generator_out
 from evaluation.measure import Judge
 from evaluation.operating_points import choose_threshold
 from evaluation.report import build_report, write_report
@@ -46,6 +48,9 @@ def report(arguments: Namespace) -> int:
     judge = judge_of(detector, heard.get("validation"))
     sets = {name: (role, _scored(detector, part, heard, name)) for name, (role, part) in rows.items()}
     base = _base(arguments, rows, heard)
+    left_out = None
+    if arguments.leave_one_generator_out:
+        left_out = leave_one_generator_out(arguments.model, splits, arguments.output / "leave_one_out")
     run = _run_facts(arguments.model)
     found = build_report(
         {"name": _name(arguments.model), "dataset": _name(arguments.dataset)},
@@ -55,6 +60,7 @@ def report(arguments: Namespace) -> int:
         training=run["training"],
         audit=audit(splits[arguments.split], heard, splits),
         fine_tuned=run["fine_tuned"] or base is not None,
+        left_out=left_out,
         resamples=arguments.resamples,
     )
     return _finish(found, arguments.output, gates)
@@ -96,7 +102,7 @@ def judge_of(detector: Detector, validation: Dataset | None) -> Judge:
         return Judge(threshold, "fake_logit", origin, split, Decisions.from_config(checkpoint.stored))
     if validation is not None:
         return fitted_judge(score_rows(detector, validation, "validation"), "fake_logit")
-    return Judge(0.0, "fake_logit", "none is stored; fake_probability 0.5, not chosen on any clips", "none", None)
+    return Judge(0.0, "fake_logit", "none is stored; fake_probability 0.5, not chosen on any clips", NOT_CHOSEN, None)
 
 
 def fitted_judge(validation: ScoredClips, unit: str) -> Judge:
@@ -172,9 +178,9 @@ def _judge_of_scores(joined: JoinedScores, threshold: float | None) -> Judge:
     if fitted is not None:
         return fitted
     if joined.unit == "fake_probability":
-        return Judge(0.5, joined.unit, "0.5, not chosen on any clips", "none", None)
+        return Judge(0.5, joined.unit, "0.5, not chosen on any clips", NOT_CHOSEN, None)
     if joined.unit == "fake_logit":
-        return Judge(0.0, joined.unit, "0, not chosen on any clips", "none", None)
+        return Judge(0.0, joined.unit, "0, not chosen on any clips", NOT_CHOSEN, None)
     raise UserError(
         "the scores have no known unit, so a threshold is needed; give --threshold T, or rows with split=validation in "
         "the labels file"

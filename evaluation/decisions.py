@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from evaluation.abstention import AbstentionBand, fit_abstention_band
 from evaluation.calibration import Calibration, fit_platt
 from evaluation.costs import ASVSPOOF5, CostModel
-from evaluation.operating_points import OperatingPoint, choose_threshold, standard_operating_points
+from evaluation.operating_points import RULES, OperatingPoint, choose_threshold, standard_operating_points
 
 ABSTAIN_NAME = "abstain"  # the operating point that may answer "uncertain"
 BAYES_NAME = "bayes"
@@ -51,12 +51,13 @@ class Decisions:
         """
         if not all(key in stored for key in ("operating_points", "calibration", "abstention")):
             return None
-        points = {
-            name: OperatingPoint.from_dict({k: v for k, v in values.items() if k != "fake_probability"})
-            for name, values in stored["operating_points"].items()
-        }
+        points = [
+            OperatingPoint.from_dict({k: v for k, v in values.items() if k != "fake_probability"})
+            for values in stored["operating_points"].values()
+        ]
+        points.sort(key=lambda point: (RULES.index(point.rule), -(point.max_fpr or 0)))  # a config sorts them by name
         band = AbstentionBand.from_dict(stored["abstention"])
-        return cls(points, Calibration.from_dict(stored["calibration"]), band)
+        return cls({point.name: point for point in points}, Calibration.from_dict(stored["calibration"]), band)
 
 
 def fit_decisions(

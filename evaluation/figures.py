@@ -14,6 +14,7 @@ from matplotlib.patches import Rectangle
 from scipy.special import ndtri
 
 REAL, FAKE, INK, MUTED, GRID = "#2b6cb0", "#c2410c", "#1f2933", "#7b8794", "#e4e7eb"
+FAILING = "#be123c"
 CURVES = (INK, "#0f766e", "#7c3aed", "#b7791f", "#be185d")  # one a set; dashed for the base model
 STYLE = {
     "font.family": "DejaVu Sans", "font.size": 9, "axes.edgecolor": MUTED, "axes.labelcolor": INK,
@@ -79,7 +80,7 @@ def precision_recall(axes: Axes, systems: Systems) -> None:
         axes.plot(curve["recall"], curve["precision"], color=colour, ls=style, lw=1.6, label=label)
     m = systems[0][1]["metrics"]
     axes.axhline(m["n_fake"] / m["n"], color=MUTED, lw=1, ls=":")
-    axes.text(0.01, m["n_fake"] / m["n"] + 0.015, "share of fakes", color=MUTED, fontsize=7.5)
+    axes.text(1.0, m["n_fake"] / m["n"] - 0.045, "share of fakes", color=MUTED, fontsize=7.5, ha="right")
     axes.set(
         title="Precision and recall of fakes", xlabel="recall", ylabel="precision", xlim=(-0.01, 1.01), ylim=(0, 1.03)
     )
@@ -141,16 +142,18 @@ def generators(axes: Axes, measured: dict[str, Any], seen: set[str] | None) -> N
     for y, row in enumerate(rows):
         found = 1 - row["fnr"]["value"]
         new = seen is not None and row["name"] not in seen
-        axes.barh(y, found, color=FAKE if new else REAL, alpha=0.75, height=0.62)
-        if row["fnr"]["low"] is not None:
+        known = row["fnr"]["low"] is not None
+        axes.barh(y, found, color=FAKE if new else REAL, alpha=0.75 if known else 0.3, height=0.62)
+        if known:
             axes.plot([1 - row["fnr"]["high"], 1 - row["fnr"]["low"]], [y, y], color=INK, lw=1.3)
     names = [f"{row['name']} ({row['n_fake']})" for row in rows]
     axes.set_yticks(range(len(rows)), names, color=INK, fontsize=8)
-    axes.set(title="Fakes found per generator", xlabel="recall at the fixed threshold, 95 % interval", xlim=(0, 1.0))
+    axes.set(title="Fakes found per generator", xlim=(0, 1.0))
+    axes.set_xlabel("recall at the fixed threshold, 95 % interval\n(pale: too few recordings for one)")
     axes.grid(False, axis="y")
     if seen is not None:
         kinds = [Rectangle((0, 0), 1, 1, color=c, alpha=0.75) for c in (REAL, FAKE)]
-        axes.legend(kinds, ["in training", "not in training"], loc="upper center", bbox_to_anchor=(0.4, -0.16), ncols=2)
+        axes.legend(kinds, ["in training", "not in training"], loc="upper center", bbox_to_anchor=(0.4, -0.2), ncols=2)
 
 
 def stress(panels: Any, result: dict[str, Any]) -> None:
@@ -158,8 +161,8 @@ def stress(panels: Any, result: dict[str, Any]) -> None:
     rows = result["conditions"]
     shown = (
         ("ROC-AUC", (("roc_auc", INK),)),
-        ("Balanced accuracy at the fixed threshold", (("balanced_accuracy", INK),)),
-        ("Errors at the fixed threshold", (("fpr", REAL), ("fnr", FAKE))),
+        ("Balanced accuracy", (("balanced_accuracy", INK),)),
+        ("", (("fpr", REAL), ("fnr", FAKE))),
     )
     for axes, (title, keys) in zip(panels, shown, strict=True):
         for offset, (key, colour) in zip((-0.17, 0.17) if len(keys) == 2 else (0,), keys, strict=True):
@@ -167,7 +170,7 @@ def stress(panels: Any, result: dict[str, Any]) -> None:
                 found, failing = row[key], row["fails"] and colour == INK
                 if found["value"] is None:
                     continue
-                drawn = FAKE if failing else colour
+                drawn = FAILING if failing else colour
                 axes.plot(found["value"], y + offset, "o", ms=4, color=drawn)
                 if found["low"] is not None:
                     axes.plot([found["low"], found["high"]], [y + offset] * 2, color=drawn, lw=1.1, alpha=0.7)
@@ -185,11 +188,12 @@ def stress(panels: Any, result: dict[str, Any]) -> None:
     ]
     panels[0].set_yticks(range(len(rows)), labels, color=INK, fontsize=7.5)
     panels[0].set_ylim(len(rows) - 0.4, -0.6)
-    panels[1].set_xlabel("orange: fails; dotted: clean; bars: 95 % intervals")
+    panels[0].set_xlabel("bars: 95 % intervals; dotted: clean")
+    panels[1].set_xlabel("at the fixed threshold; red: fails")
+    panels[2].set_xlabel("at the fixed threshold")
     panels[2].plot([], [], "o", ms=4, color=REAL, label="real called fake")
     panels[2].plot([], [], "o", ms=4, color=FAKE, label="fakes missed")
-    panels[2].legend(loc="lower right", bbox_to_anchor=(1.0, 1.015), ncols=2)
-    panels[2].set_title("Errors", loc="left")
+    panels[2].legend(loc="lower left", bbox_to_anchor=(-0.03, 0.995), ncols=2, borderaxespad=0.2)
 
 
 def history(axes: Axes, entries: list[dict[str, Any]], best_step: int | None) -> None:

@@ -88,8 +88,10 @@ def metrics(clips: ScoredClips, judge: Judge) -> dict[str, Any]:
     llr = calibration.llr(s) if calibration and both else None
     values["act_dcf"] = None if llr is None else act_dcf(llr, y)
     values["cllr"] = None if llr is None else cllr(llr, y)
-    values["brier_calibrated"] = None if llr is None else brier_score(expit(llr), y)
-    values["ece_calibrated"] = None if llr is None else expected_calibration_error(expit(llr), y)
+    # Ratios become probabilities through the share of fakes here: that share is not the detector's to know.
+    p = calibration.probability(s, values["n_fake"] / values["n"]) if calibration and both else None
+    values["brier_calibrated"] = None if p is None else brier_score(p, y)
+    values["ece_calibrated"] = None if p is None else expected_calibration_error(p, y)
     return {"brier": None, "ece": None} | values
 
 

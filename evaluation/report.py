@@ -28,6 +28,7 @@ def build_report(
     audit: dict[str, Any] | None = None,
     unscored: int = 0,
     fine_tuned: bool = True,
+    left_out: list[dict[str, Any]] | None = None,
     resamples: int = 2000,
 ) -> dict[str, Any]:
     """Everything the report says, as plain JSON values.
@@ -41,6 +42,7 @@ def build_report(
         audit: {"shared_recordings", "shared_speakers", "splits", "training_generators"}, None entries for unknown.
         unscored: labelled clips that have no score.
         fine_tuned: whether there is a checkpoint it started from.
+        left_out: results of the trainings without one generator each, if asked for.
     """
     report: dict[str, Any] = {
         "format": FORMAT,
@@ -51,6 +53,7 @@ def build_report(
         "audit": audit,
         "sets": {},
         "base": None,
+        "leave_one_generator_out": left_out,
         "training": training,
         "unscored": unscored,
     }
@@ -80,7 +83,9 @@ def evidence_of(report: dict[str, Any], fine_tuned: bool = True) -> Evidence:
         facts = found["facts"]
         counts = [facts[kind]["recordings"] for kind in ("real", "fake")]
         clips = [facts[kind]["clips"] for kind in ("real", "fake")]
-        measured.append(Measured(name, found["role"], *clips, *counts, base=_against_base(report, name)))
+        auc = found["intervals"]["recordings"]["roc_auc"]
+        ends = None if auc["low"] is None else (auc["low"], auc["high"])
+        measured.append(Measured(name, found["role"], *clips, *counts, auc=ends, base=_against_base(report, name)))
     return Evidence(
         measured=tuple(measured),
         splits={name: tuple(counts) for name, counts in (audit.get("splits") or {}).items()},

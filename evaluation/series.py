@@ -59,30 +59,25 @@ def _histogram(clips: ScoredClips, threshold: float) -> dict[str, list[float]]:
 
 
 def _reliability(clips: ScoredClips, judge: Judge) -> dict[str, Any] | None:
-    """Share of fakes against P(fake) per tenth; calibrated where a calibration is stored, weighting classes alike.
+    """Share of fakes against P(fake) per tenth, with the exact binomial interval that takes clips as independent.
 
-    The calibration is to likelihood ratios, so its P(fake) is for as many fakes as real clips; the clips are counted
-    with weights that make the two classes equal. Without a calibration the detector's own probability is used as is.
+    With a stored calibration, P(fake) is its ratio at the share of fakes in this set; without one, the detector's own.
     """
+    n_fake = int(clips.labels.sum())
+    if not 0 < n_fake < len(clips):
+        return None
     calibrated = judge.decisions is not None
-    p = judge.decisions.calibration.probability(clips.scores) if calibrated else judge.probabilities(clips.scores)
-    if p is None or not 0 < clips.labels.sum() < len(clips):
+    if judge.decisions is not None:
+        p = judge.decisions.calibration.probability(clips.scores, n_fake / len(clips))
+    else:
+        p = judge.probabilities(clips.scores)
+    if p is None:
         return None
     index = np.minimum((p * RELIABILITY_BINS).astype(int), RELIABILITY_BINS - 1)
-    share_fake = float(clips.labels.mean())
-    weight = (
-        np.where(clips.labels == 1, 0.5 / share_fake, 0.5 / (1 - share_fake)) if calibrated else np.ones(len(clips))
-    )
     bins = []
-    for k in range(RELIABILITY_BINS):
+    for k in np.unique(index):
         mine = index == k
-        n = int(mine.sum())
-        if not n:
-            continue
-        total = float(weight[mine].sum())
-        fake = float((weight * clips.labels)[mine].sum()) / total
-        ends = binomial_interval(int(round(fake * n)), n)
-        bins.append(
-            {"p": float((weight * p)[mine].sum()) / total, "fake": fake, "n": n, "low": ends.low, "high": ends.high}
-        )
+        n, fake = int(mine.sum()), int(clips.labels[mine].sum())
+        ends = binomial_interval(fake, n)
+        bins.append({"p": float(p[mine].mean()), "fake": fake / n, "n": n, "low": ends.low, "high": ends.high})
     return {"calibrated": calibrated, "bins": bins}

@@ -1,4 +1,4 @@
-"""`python -m model_card DIR`: build the card of a checkpoint again."""
+"""`python -m model_card DIR`: build the card of a detector or a dataset again."""
 
 from __future__ import annotations
 
@@ -8,16 +8,24 @@ from pathlib import Path
 
 from data_prep.errors import run_command
 from model_card.build import write_card
+from model_card.dataset_card import write_dataset_card
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m model_card",
-        description="Write DIR/README.md, the model card, from the results.json that a training run left in DIR.",
+        description="Write DIR/README.md: the model card, from the results.json that a training run left in DIR and "
+        "from DIR/report.json or DIR/report/report.json where python -m evaluation wrote one; or the dataset card, "
+        "where DIR holds a dataset of python -m data_prep.",
     )
-    parser.add_argument("folder", metavar="DIR", type=Path, help="output folder of train_wav2vec2.py")
+    parser.add_argument("folder", metavar="DIR", type=Path, help="a detector's or a dataset's folder")
     arguments = parser.parse_args()
-    return run_command(lambda: print(write_card(arguments.folder)))
+    return run_command(lambda: print(write(arguments.folder)))
+
+
+def write(folder: Path) -> Path:
+    """Write the card that the folder's content calls for."""
+    return write_dataset_card(folder) if (folder / "dataset_dict.json").is_file() else write_card(folder)
 
 
 if __name__ == "__main__":

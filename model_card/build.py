@@ -1,95 +1,84 @@
-"""results.json of a run → README.md of its checkpoint."""
+"""What was recorded about a detector → README.md of its checkpoint."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from data_prep.errors import UserError
-from model_card.gaps import gaps
+from evaluation.gaps import Gap, gaps
+from model_card import tables
+from model_card.record import Record
 
-_TEMPLATE = Path(__file__).with_name("template.md")
-_METRICS = {
-    "roc_auc": "ROC-AUC",
-    "eer": "equal error rate",
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "precision_real": "precision, real",
-    "recall_real": "recall, real",
-    "f1_real": "F1, real",
-    "precision_fake": "precision, fake",
-    "recall_fake": "recall, fake",
-    "f1_fake": "F1, fake",
-}
 _HUB_METRICS = {"roc_auc": "roc_auc", "eer": "eer", "accuracy": "accuracy", "f1_fake": "f1"}
 
 
 def write_card(folder: Path) -> Path:
-    """Write `folder/README.md` from `folder/results.json` and `folder/config.json`.
+    """Write `folder/README.md` from results.json and config.json there, and from report.json where there is one.
 
     Raises:
         UserError: the folder holds no results of a run.
     """
-    try:
-        results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(
-            f"{folder} has no {Path(error.filename).name}; a card is built from what a training run left in its folder"
-        ) from error
+    record = Record.load(folder)
     path = folder / "README.md"
-    name = results["hub_model_id"] or folder.resolve().name
-    path.write_text(render_card(results, config["detector"], name), encoding="utf-8")
+    name = record.results["hub_model_id"] or folder.resolve().name
+    path.write_text(render_card(record, name), encoding="utf-8")
     return path
 
 
-def render_card(results: dict[str, Any], detector: dict[str, Any], name: str) -> str:
-    """The card's text. `name` is the Hub id or folder name under which the model is loaded."""
+def render_card(record: Record, name: str) -> str:
+    """The card's text. `name` is the Hub id or folder name under which the model is loaded.
+
+    Numbers that a gap disqualifies stay in the card, under a warning, but not in the metadata that the Hub ranks by.
+    """
+    results, detector = record.results, record.detector
     training, model = results["training"], results["model"]
-    card = ModelCard.from_template(
-        card_data=_metadata(results, name),
-        template_path=str(_TEMPLATE),
+    found = gaps(record.evidence())
+    text = template("template.md").render(
+        card_data=_metadata(record, name, found).to_yaml(),
         title=f"{name}: speech deepfake detector",
         model_id=name,
         origin=_origin(model),
         max_duration_s=results["max_duration_s"],
-        window_s=detector["window_s"],
-        hop_s=detector["hop_s"],
-        threshold=f"{detector['threshold']:.4f}",
-        threshold_rule=detector["threshold_rule"].replace("_", " "),
-        best_step=training["best_step"],
-        steps=training["steps"],
-        best_metric=training["best_metric"],
-        best_value="not recorded" if training["best_value"] is None else f"{training['best_value']:.3f}",
-        results_table=_results_table(results),
-        confusion=_confusion(results),
-        notes=gaps(results),
-        data_table=_data_table(results["data"]),
+        window_s=detector.get("window_s"),
+        hop_s=detector.get("hop_s"),
+        threshold=f"{results['threshold']['fake_probability']:.4f}",
+        threshold_rule=results["threshold"]["rule"].replace("_", " "),
+        threshold_split=results["threshold"]["split"] or "clips that nobody recorded",
+        kept=_kept(training),
+        results_table=tables.results_table(record),
+        confusion=tables.confusion_table(record),
+        control_table=tables.control_table(record),
+        points_table=tables.points_table(record),
+        generator_table=tables.generator_table(record),
+        gaps=found,
+        disqualified=any(gap.disqualifies for gap in found),
+        data_table=tables.data_table(results["data"]),
         data_note=_data_note(results["data"]),
         frozen=_frozen(model),
-        modules_table=_table(
-            ["module", "parameters", "state"],
-            [
-                [f"`{m['module']}`", f"{m['parameters']:,}", "trained" if m["trained"] else "frozen"]
-                for m in model["modules"]
-            ],
-        ),
-        recipe_note=(
-            f"Seed {training['seed']}, {training['precision']}, {training['processes']} process(es), "
-            f"{training['epochs']:g} epochs. The whole recipe:"
-        ),
+        modules_table=tables.modules_table(model),
+        recipe_note=_recipe_note(training),
         recipe=yaml.safe_dump(results["recipe"], sort_keys=True, allow_unicode=True).strip(),
-        surroundings="Made with " + ", ".join(f"{k} {v}" for k, v in results["surroundings"].items()) + ".",
+        surroundings=", ".join(f"{k} {v}" for k, v in results["surroundings"].items()),
     )
-    return card.content.rstrip() + "\n"
+    return ModelCard(text).content.rstrip() + "\n"  # a card whose metadata cannot be read back is refused here
 
 
-def _metadata(results: dict[str, Any], name: str) -> ModelCardData:
+def template(name: str) -> Template:
+    """One of the card templates beside this file; a fact it needs and does not get is an error."""
+    folder = FileSystemLoader(Path(__file__).parent)
+    return Environment(loader=folder, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).get_template(
+        name
+    )
+
+
+def _metadata(record: Record, name: str, found: list[Gap]) -> ModelCardData:
+    results = record.results
     data = results["data"]["name"]
+    quotable = not any(gap.disqualifies for gap in found)
     evaluated = [
         EvalResult(
             task_type="audio-classification",
@@ -98,13 +87,13 @@ def _metadata(results: dict[str, Any], name: str) -> ModelCardData:
             dataset_name=data,
             dataset_split=split,
             metric_type=hub_name,
-            metric_name=_METRICS[key],
+            metric_name=tables.METRICS[key],
             metric_value=round(results[split]["metrics"][key], 4),
         )
         for split in ("test", "validation")
-        if split in results
+        if quotable and split in results
         for key, hub_name in _HUB_METRICS.items()
-        if results[split]["metrics"][key] is not None
+        if results[split]["metrics"].get(key) is not None
     ]
     return ModelCardData(
         model_name=name,
@@ -114,7 +103,7 @@ def _metadata(results: dict[str, Any], name: str) -> ModelCardData:
         base_model=results["model"]["base_model"],
         tags=["audio", "speech", "deepfake-detection", "anti-spoofing", results["model"]["model_type"]],
         metrics=list(_HUB_METRICS.values()),
-        eval_results=evaluated,
+        eval_results=evaluated or None,
     )
 
 
@@ -125,36 +114,13 @@ def _origin(model: dict[str, Any]) -> str:
     return f"A `{model['class']}` of {model['parameters']:,} parameters, fine-tuned from {base}."
 
 
-def _results_table(results: dict[str, Any]) -> str:
-    splits = [split for split in ("validation", "test") if split in results]
-    header = ["", *(f"{s} ({results[s]['metrics']['n']} clips)" for s in splits)]
-    rows = [[title, *(_value(results[s], key) for s in splits)] for key, title in _METRICS.items()]
-    return _table(header, rows)
-
-
-def _value(result: dict[str, Any], key: str) -> str:
-    value, interval = result["metrics"][key], result["intervals"].get(key)
-    if value is None:
-        return "undefined"
-    if not interval or interval["low"] is None:
-        return f"{value:.3f}"
-    return f"{value:.3f} [{interval['low']:.3f}, {interval['high']:.3f}]"
-
-
-def _confusion(results: dict[str, Any]) -> str:
-    split = "test" if "test" in results else "validation"
-    m = results[split]["metrics"]
-    rows = [["real", m["tn"], m["fp"]], ["fake", m["fn"], m["tp"]]]
-    return f"Confusion matrix on {split}:\n\n" + _table(["", "called real", "called fake"], rows)
-
-
-def _data_table(data: dict[str, Any]) -> str:
-    rows = []
-    for split, facts in data["splits"].items():
-        for label in ("real", "fake"):
-            f = facts[label]
-            rows.append([split, label, f["recordings"] or "unknown", f["clips"], f["minutes"] or "unknown"])
-    return _table(["split", "label", "recordings", "clips", "minutes"], rows)
+def _kept(training: dict[str, Any]) -> str:
+    if training.get("best_step") is None:
+        return "Which checkpoint was kept is not recorded."
+    best = training["best_metric"]
+    if training["best_value"] is not None:
+        best += f" {training['best_value']:.3f}"
+    return f"Of the restored best checkpoint (step {training['best_step']} of {training['steps']}, validation {best})."
 
 
 def _data_note(data: dict[str, Any]) -> str:
@@ -165,10 +131,12 @@ def _data_note(data: dict[str, Any]) -> str:
 
 def _frozen(model: dict[str, Any]) -> str:
     trained, total = model["trained_parameters"], model["parameters"]
-    return f"{trained:,} of {total:,} parameters were trained ({trained / total:.1%}); the rest stayed as it was."
+    return f"{trained:,} of {total:,} parameters were trained; the rest stayed as it was."
 
 
-def _table(header: list[str], rows: list[list[Any]]) -> str:
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
-    return "\n".join(lines)
+def _recipe_note(training: dict[str, Any]) -> str:
+    known = (
+        ("seed", "Seed {}"), ("precision", "precision {}"), ("processes", "{} process(es)"), ("epochs", "{:g} epochs"),
+    )  # fmt: skip
+    parts = [text.format(training[key]) for key, text in known if training.get(key) is not None]
+    return f"{', '.join(parts) or 'Nothing else is recorded'}. The recipe:"

@@ -6,10 +6,12 @@ import csv
 import json
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import run
 from datasets import load_from_disk
 from PIL import Image
@@ -32,6 +34,15 @@ def write_csv(path: Path, header: list[str], rows: list[list[object]]) -> Path:
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([header, *rows])
     return path
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Tiny models gain nothing from threads, and on a busy machine these wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -193,6 +204,20 @@ def test_wrong_files_are_one_sentence(
     assert sentence in errors[0]
 
 
+def test_a_default_threshold_is_used_and_said(tmp_path: Path) -> None:
+    rows = [[f"c{i}", 0.2 + 0.6 * (i % 2)] for i in range(40)]
+    write_csv(tmp_path / "S.csv", ["id", "fake_probability"], rows)
+    write_csv(tmp_path / "L.csv", ["id", "label"], [[f"c{i}", ("real", "fake")[i % 2]] for i in range(40)])
+    files = ["--scores", str(tmp_path / "S.csv"), "--labels", str(tmp_path / "L.csv")]
+    assert main(["scores", *files, "--output", str(tmp_path / "out"), *QUICK]) == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["threshold"]["value"] == 0.5
+    assert report["sets"]["test"]["metrics"]["cllr"] is None  # nothing to calibrate on
+    headings = {gap["heading"] for gap in report["gaps"]}
+    assert {"Threshold not chosen", "Recordings unknown", "No out-of-domain set"} <= headings
+    assert not (tmp_path / "out" / "generators.png").exists()
+
+
 def test_lower_is_fake_turns_scores_round_and_missing_ones_are_counted(tmp_path: Path) -> None:
     write_csv(tmp_path / "S.csv", ["id", "score"], [["a", 3], ["b", 1], ["c", ""], ["d", 0.5]])
     write_csv(tmp_path / "L.csv", ["id", "label"], [["a", "real"], ["b", "fake"], ["c", "fake"], ["d", "fake"]])
@@ -205,10 +230,9 @@ def test_lower_is_fake_turns_scores_round_and_missing_ones_are_counted(tmp_path:
 @pytest.fixture(scope="module")
 def reported(trained: Path, dataset_dir: Path, tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("reported")
-    run(
-        sys.executable, "-m", "evaluation", "report", "--model", trained, "--dataset", dataset_dir,
-        "--ood", dataset_dir, "--base-model", tiny_checkpoint, "--output", folder, *QUICK,
-    )  # fmt: skip
+    sets = ["--dataset", str(dataset_dir), "--ood", str(dataset_dir)]
+    models = ["--model", str(trained), "--base-model", str(tiny_checkpoint)]
+    assert main(["report", *models, *sets, "--output", str(folder), *QUICK]) == 0
     return folder
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import platform
 from collections import Counter
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -47,6 +49,7 @@ def describe_run(recipe: Recipe, model: PreTrainedModel, dataset: DatasetDict, t
             else recipe.arguments.dataset,
             "splits": {name: _describe_split(split) for name, split in dataset.items()},
             "recordings_in_several_splits": shared_sources(dataset),
+            "preparation": _preparation(recipe.arguments.dataset),
         },
         "training": {
             "steps": state.global_step,
@@ -74,6 +77,15 @@ def _public(values: dict[str, Any]) -> dict[str, Any]:
     if base and os.path.exists(base):
         kept["model_name_or_path"] = os.path.basename(os.path.abspath(base))
     return kept
+
+
+def _preparation(dataset: str) -> dict[str, Any] | None:
+    """Options and versions of the build, from the report.json that lies beside a dataset; None where there is none."""
+    path = Path(dataset) / "report.json"
+    if not path.is_file():
+        return None
+    report = json.loads(path.read_text(encoding="utf-8"))
+    return {key: report[key] for key in ("options", "versions") if key in report} or None
 
 
 def _describe_split(split: Dataset) -> dict[str, Any]:

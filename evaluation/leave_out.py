@@ -1,0 +1,119 @@
+"""Leave-one-generator-out: train again without each generator, by the same recipe, and judge on what was left out."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset, DatasetDict, concatenate_datasets
+
+from data_prep.errors import UserError
+from evaluation.score_dataset import labels_of
+
+HUMAN = "human"
+SHOWN = ("roc_auc", "eer", "balanced_accuracy", "fpr", "fnr")
+RECIPE = "recipe.yaml"
+
+
+def leave_one_generator_out(model: str, splits: dict[str, Dataset], folder: Path) -> list[dict[str, Any]]:
+    """One training per generator that the training split holds.
+
+    What a finished training left in `folder` is kept, so that a run that was cut off goes on.
+
+    Args:
+        model: folder of a training run; its recipe.yaml is followed.
+        splits: train, validation and test of the dataset it was trained on.
+        folder: where the datasets and detectors of these trainings go.
+
+    Returns:
+        Rows with the generator, clips, and value and interval of `SHOWN` on the real test clips against its fakes.
+
+    Raises:
+        UserError: no recipe, generators not recorded, only one of them, or a training that fails.
+    """
+    recipe = Path(model) / RECIPE
+    if not recipe.is_file():
+        raise UserError(f"{model} has no {RECIPE}; --leave-one-generator-out needs the folder of a training run")
+    missing = [split for split in ("train", "validation", "test") if split not in splits]
+    if missing or "generator" not in splits["train"].column_names:
+        lacking = f"the split {missing[0]}" if missing else "the column generator"
+        raise UserError(f"--leave-one-generator-out needs a dataset with {lacking}")
+    generators = sorted({g for g in splits["train"]["generator"] if g and g != HUMAN})
+    if len(generators) < 2:
+        raise UserError(f"the training split names {len(generators)} generators; to leave one out, two are needed")
+    return [_without(generator, recipe, splits, folder / _safe(generator)) for generator in generators]
+
+
+def without(generator: str, splits: dict[str, Dataset]) -> DatasetDict:
+    """The dataset of one such training.
+
+    Train and validation lose the generator's clips. Test becomes the real test clips and the generator's clips of all
+    splits, but for those cut from a recording, or spoken by a speaker, that train or validation still hold.
+
+    Raises:
+        UserError: nothing is left to train or to judge on.
+    """
+    kept = {name: _chosen(splits[name], lambda g: g != generator) for name in ("train", "validation")}
+    heard = {column: _values(kept.values(), column) for column in ("source", "speaker")}
+    fakes = concatenate_datasets([_chosen(part, lambda g: g == generator) for part in splits.values()])
+    new = np.ones(len(fakes), dtype=bool)
+    for column, values in heard.items():
+        if column in fakes.column_names:
+            new &= np.array([value is None or value not in values for value in fakes[column]], dtype=bool)
+    fakes = fakes.select(np.flatnonzero(new))
+    test = splits["test"]
+    real = test.select(np.flatnonzero(labels_of(test) == 0))
+    result = DatasetDict(**kept, test=concatenate_datasets([real, fakes]))
+    for name, part in result.items():
+        if len(part) == 0 or len(set(labels_of(part))) < 2:
+            raise UserError(f"without {generator} the {name} split has clips of one class only; it cannot be left out")
+    return result
+
+
+def _without(generator: str, recipe: Path, splits: dict[str, Dataset], folder: Path) -> dict[str, Any]:
+    detector = folder / "detector"
+    if not (detector / "results.json").is_file():
+        print(f"training without {generator}", file=sys.stderr)
+        without(generator, splits).save_to_disk(str(folder / "dataset"))
+        command = [
+            sys.executable,
+            "-m",
+            "train_wav2vec2",
+            "--config",
+            str(recipe),
+            "--dataset",
+            str(folder / "dataset"),
+        ]
+        done = subprocess.run([*command, "--output_dir", str(detector)], stdout=subprocess.DEVNULL)
+        if done.returncode:
+            raise UserError(f"the training without {generator} failed (exit {done.returncode}); its messages are above")
+    results = json.loads((detector / "results.json").read_text(encoding="utf-8"))["test"]
+    values = {key: {"value": results["metrics"][key], **_interval(results, key)} for key in SHOWN}
+    counts = {key: results["metrics"][key] for key in ("n_real", "n_fake")}
+    return {"name": generator, **counts, "recordings": results["recordings"], **values}
+
+
+def _interval(results: dict[str, Any], key: str) -> dict[str, Any]:
+    """Of balanced_accuracy and the rest from the record; fpr and fnr at the default operating point where stored."""
+    if key in results["intervals"]:
+        return results["intervals"][key]
+    point = next((p for p in results["operating_points"] if p["name"] == "balanced_accuracy"), None)
+    same = point is not None and point[key]["value"] == results["metrics"][key]
+    return {end: point[key][end] if same else None for end in ("low", "high")}
+
+
+def _chosen(part: Dataset, wanted: Any) -> Dataset:
+    return part.select([i for i, g in enumerate(part["generator"]) if wanted(g)])
+
+
+def _values(parts: Any, column: str) -> set[str]:
+    return {v for part in parts if column in part.column_names for v in part[column] if v}
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", name)
