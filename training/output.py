@@ -14,7 +14,8 @@ from data_prep.errors import UserError
 from data_prep.hub import first_line
 from training.recipe import Recipe
 
-_NOT_PUSHED = ["checkpoint-*", "prefix_cache/*", "runs/*", "*.bin"]
+# recipe.yaml names folders of this machine; results.json and the card hold the recipe without them.
+_NOT_PUSHED = ["recipe.yaml", "checkpoint-*", "prefix_cache/*", "runs/*", "*.bin"]
 RECIPE_FILE, RESULTS_FILE = "recipe.yaml", "results.json"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -112,3 +113,12 @@ class Recipe:
     values: dict[str, Any]
     precision: str
     push_to_hub: bool
+
+
+def public_values(values: dict[str, Any]) -> dict[str, Any]:
+    """The resolved recipe without this machine's paths: folders are reduced to their own names."""
+    kept = {name: value for name, value in values.items() if name != "cache_dir"}
+    for name in ("dataset", "model_name_or_path"):
+        if kept.get(name) and os.path.exists(kept[name]):
+            kept[name] = os.path.basename(os.path.abspath(kept[name]))
+    return kept

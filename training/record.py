@@ -18,7 +18,7 @@ from transformers import PreTrainedModel, Trainer
 from training.data import shared_sources
 from training.freeze import count_parameters
 from training.plan import module_rows
-from training.recipe import Recipe
+from training.recipe import Recipe, public_values
 
 PACKAGES = ("torch", "transformers", "accelerate", "datasets", "av", "soxr")
 
@@ -32,7 +32,7 @@ def describe_run(recipe: Recipe, model: PreTrainedModel, dataset: DatasetDict, t
         "hub_model_id": recipe.training.hub_model_id,
         "license": recipe.arguments.license,
         "max_duration_s": recipe.arguments.max_duration_s,
-        "recipe": _public(recipe.values),
+        "recipe": public_values(recipe.values),
         "model": {
             # A folder of this machine means nothing to a reader of the card; a Hub id does.
             "base_model": None if base is None or os.path.exists(base) else base,
@@ -68,15 +68,6 @@ def describe_run(recipe: Recipe, model: PreTrainedModel, dataset: DatasetDict, t
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {os.cpu_count()} cores",
         },
     }
-
-
-def _public(values: dict[str, Any]) -> dict[str, Any]:
-    """The recipe without this machine's paths."""
-    kept = {k: v for k, v in values.items() if k not in ("dataset", "logging_dir")}
-    base = kept.get("model_name_or_path")
-    if base and os.path.exists(base):
-        kept["model_name_or_path"] = os.path.basename(os.path.abspath(base))
-    return kept
 
 
 def _preparation(dataset: str) -> dict[str, Any] | None:
