@@ -61,6 +61,7 @@ class Detector:
         batch_size: int = 8,
         precision: str = "fp32",
         workers: int | None = None,
+        layers: int | None = None,
     ) -> Detector:
         """Load a model folder or Hub id.
 
@@ -73,12 +74,13 @@ class Detector:
             precision: "fp32", "int8" (on a CPU), "bf16" or "fp16"; the last three are checked against fp32 on the
                 first recordings and given up, with a warning, where they change fake_probability by more than 0.02.
             workers: threads that decode; default: one a core.
+            layers: use only this many encoder layers, from the bottom; see `scoring.layers.keep_layers`.
 
         Raises:
             UserError: the checkpoint cannot be scored with; the sentence says why.
         """
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        checkpoint = load_checkpoint(os.fspath(name), device, fake_label)
+        checkpoint = load_checkpoint(os.fspath(name), device, fake_label, layers)
         return cls(
             checkpoint,
             device=device,
