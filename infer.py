@@ -13,6 +13,7 @@ import itertools
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
+from pathlib import Path
 
 from tqdm import tqdm
 from transformers.utils.logging import disable_progress_bar
@@ -26,6 +27,7 @@ from scoring.detector import Detector
 from scoring.engine import Result
 from scoring.layers import save_shortened
 from scoring.listing import list_files
+from scoring.portable import export
 from scoring.sharding import (
     Shard,
     clear,
@@ -54,6 +56,12 @@ def command() -> int:
     if arguments.save is not None:
         shortened = load_checkpoint(arguments.model, "cpu", arguments.fake_label, arguments.layers)
         save_shortened(shortened.model, shortened.extractor, arguments.save)
+        return 0
+    if arguments.export is not None:
+        backend, folder = arguments.export
+        checkpoint = load_checkpoint(arguments.model, "cpu", arguments.fake_label, arguments.layers)
+        change = export(checkpoint, backend, Path(folder))
+        print(f"{folder}: logits differ from PyTorch by at most {change:.1e}", file=sys.stderr)
         return 0
     return score(arguments)
 
@@ -119,6 +127,7 @@ def load_detector(arguments: Namespace) -> Detector:
         precision=arguments.precision,
         workers=arguments.workers,
         layers=arguments.layers,
+        backend=arguments.backend,
     )
     if detector.threshold_is_default:
         print(

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from data_prep.errors import UserError
+from scoring.portable import BACKENDS
 from scoring.precision import PRECISIONS
 
 _EPILOG = """\
@@ -32,7 +33,9 @@ def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:
     arguments = parser.parse_args(words)
     if arguments.save is not None and (arguments.layers is None or arguments.model is None):
         raise UserError("--save writes a model shortened by --layers N; give --model and --layers too")
-    no_paths = arguments.check is not None or arguments.save is not None
+    if arguments.export is not None and (arguments.export[0] not in BACKENDS[1:] or arguments.model is None):
+        raise UserError(f"--export is {' '.join(arguments.export)}; expected --model MODEL --export onnx|openvino DIR")
+    no_paths = arguments.check is not None or arguments.save is not None or arguments.export is not None
     if not no_paths and (arguments.model is None or not arguments.paths):
         parser.error("the following arguments are required: PATH, --model")
     if arguments.threshold is not None and not 0 <= arguments.threshold <= 1:
@@ -72,6 +75,12 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--layers", type=int, help="use the first so many encoder layers only")
     parser.add_argument("--save", type=Path, metavar="DIR", help="with --layers: write the shortened model and exit")
+    parser.add_argument(
+        "--export", nargs=2, metavar=("BACKEND", "DIR"), help="write --model as onnx or openvino, with contract.json"
+    )
+    parser.add_argument(
+        "--backend", choices=BACKENDS, default="torch", help="what runs the model; onnx: an exported one"
+    )
     parser.add_argument("--batch-size", type=int, default=8, help="windows scored at once (default 8)")
     parser.add_argument("--workers", type=int, help="threads that decode (default: one a core)")
     return parser
