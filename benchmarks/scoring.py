@@ -35,6 +35,7 @@ from transformers import (
 from data_prep.audio import load_audio
 from data_prep.files import find_audio_files
 from infer import Detector
+from scoring.inputs import featurise, has_fixed_length
 
 # Encoder and head of XLS-R 300M as published: 315,701,634 parameters.
 XLSR = {
@@ -48,12 +49,13 @@ def published_loop(folder: str, files: list[str], device: str) -> Callable[[], l
     """What the usage section of the published model card does: one clip at a time, decoded by librosa."""
     model = AutoModelForAudioClassification.from_pretrained(folder, dtype=torch.float32).to(device).eval()
     extractor = AutoFeatureExtractor.from_pretrained(folder)
+    padding = "max_length" if has_fixed_length(extractor) else True  # as published, where the model allows it
 
     def run() -> list[float]:
         scores = []
         for path in files:
             audio, _ = librosa.load(path, sr=16000, mono=True)
-            inputs = extractor(audio, sampling_rate=16000, return_tensors="pt", padding=True)
+            inputs = extractor(audio, sampling_rate=16000, return_tensors="pt", padding=padding)
             with torch.no_grad():
                 logits = model(**{k: v.to(device) for k, v in inputs.items()}).logits
             scores.append(torch.softmax(logits, dim=-1)[0, 1].item())
@@ -105,7 +107,7 @@ def flops(folder: str, seconds: float) -> float:
 
     model = AutoModelForAudioClassification.from_pretrained(folder, dtype=torch.float32).eval()
     extractor = AutoFeatureExtractor.from_pretrained(folder)
-    inputs = extractor(np.zeros(round(seconds * 16000), "f4"), sampling_rate=16000, return_tensors="pt")
+    inputs = featurise(extractor, [np.zeros(round(seconds * 16000), "f4")])
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(**inputs)
     return counter.get_total_flops()
