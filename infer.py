@@ -13,6 +13,7 @@ import itertools
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
+from pathlib import Path
 
 from tqdm import tqdm
 from transformers.utils.logging import disable_progress_bar
@@ -20,25 +21,91 @@ from transformers.utils.logging import disable_progress_bar
 from data_prep.errors import EXIT_SOME_FAILED, UserError, run_command
 from data_prep.files import AudioFile
 from scoring.arguments import parse_arguments
+from scoring.check_command import check_model
+from scoring.checkpoint import load_checkpoint
 from scoring.detector import Detector
 from scoring.engine import Result
+from scoring.layers import save_shortened
 from scoring.listing import list_files
+from scoring.portable import export
+from scoring.sharding import (
+    Shard,
+    clear,
+    earlier_rows,
+    join,
+    local_device,
+    meet,
+    part_path,
+    require_shareable,
+    this_shard,
+)
 from scoring.summary import Summary
 from scoring.timeline_files import TimelineWriter
 from scoring.writers import ScoreWriter
+from training.launch import start_all_processes
 
 __all__ = ["Detector", "main"]
 
 
-def score(arguments: Namespace) -> int:
+def command() -> int:
+    start_all_processes()
+    arguments = parse_arguments()
     disable_progress_bar()  # of loading weights
-    files = _at_least_one(list_files(arguments.paths, arguments.include, arguments.exclude), arguments)
+    if arguments.check is not None:
+        return check_model(arguments.check, arguments.output, arguments.fake_label)
+    if arguments.save is not None:
+        shortened = load_checkpoint(arguments.model, "cpu", arguments.fake_label, arguments.layers)
+        save_shortened(shortened.model, shortened.extractor, arguments.save)
+        return 0
+    if arguments.export is not None:
+        backend, folder = arguments.export
+        checkpoint = load_checkpoint(arguments.model, "cpu", arguments.fake_label, arguments.layers)
+        change = export(checkpoint, backend, Path(folder))
+        print(f"{folder}: logits differ from PyTorch by at most {change:.1e}", file=sys.stderr)
+        return 0
+    return score(arguments)
+
+
+def score(arguments: Namespace) -> int:
+    shard = this_shard()
+    if shard is not None:
+        return score_shard(arguments, shard)
+    files = _at_least_one(_files(arguments), arguments)
     detector = load_detector(arguments)
+    with ScoreWriter(arguments.output, arguments.resume) as writer:
+        summary = write_rows(detector, files, writer, arguments, writer.done)
+    print(summary.text(detector.threshold), file=sys.stderr)
+    return EXIT_SOME_FAILED if summary.errors else 0
+
+
+def score_shard(arguments: Namespace, shard: Shard) -> int:
+    """One of several processes: its share into a part, then the first one joins the parts in input order."""
+    require_shareable(arguments.output, arguments.paths)
+    if shard.index == 0 and not arguments.resume:
+        clear(arguments.output)
+    arguments.device = arguments.device or local_device(shard)
+    files = shard.of(_at_least_one(_files(arguments), arguments))
+    detector = load_detector(arguments)
+    meet(shard)
+    done = earlier_rows(arguments.output) if arguments.resume else set()
+    with ScoreWriter(part_path(arguments.output, shard), arguments.resume) as writer:
+        summary = write_rows(detector, files, writer, arguments, done)
+    meet(shard)
+    if shard.index == 0:
+        join(arguments.output, (str(file.path) for file in _files(arguments)))
+        print(f"this process, one of {shard.count}: {summary.text(detector.threshold)}", file=sys.stderr)
+    meet(shard)
+    return EXIT_SOME_FAILED if summary.errors else 0
+
+
+def write_rows(
+    detector: Detector, files: Iterator[AudioFile], writer: ScoreWriter, arguments: Namespace, done: set[str]
+) -> Summary:
+    """Score the files that are not `done`, writing each row as soon as it is known."""
     timelines = TimelineWriter(arguments.timeline, not arguments.no_pictures) if arguments.timeline else None
-    summary = Summary()
-    with ScoreWriter(arguments.output, arguments.resume) as writer, tqdm(unit="file", file=sys.stderr) as bar:
-        summary.kept = len(writer.done)
-        todo = (file for file in files if str(file.path) not in writer.done)
+    summary = Summary(kept=len(done))
+    todo = (file for file in files if str(file.path) not in done)
+    with tqdm(unit="file", file=sys.stderr) as bar:
         for file, result in analyse(detector, todo, timelines is not None):
             row = detector.row(result)
             if timelines is not None:
@@ -46,8 +113,7 @@ def score(arguments: Namespace) -> int:
             writer.write(row)
             summary.add(row)
             bar.update()
-    print(summary.text(detector.threshold), file=sys.stderr)
-    return EXIT_SOME_FAILED if summary.errors else 0
+    return summary
 
 
 def load_detector(arguments: Namespace) -> Detector:
@@ -61,6 +127,8 @@ def load_detector(arguments: Namespace) -> Detector:
         operating_point=arguments.operating_point,
         precision=arguments.precision,
         workers=arguments.workers,
+        layers=arguments.layers,
+        backend=arguments.backend,
     )
     if detector.threshold_is_default:
         print(
@@ -81,6 +149,10 @@ def analyse(
     return zip(for_naming, results, strict=False)
 
 
+def _files(arguments: Namespace) -> Iterator[AudioFile]:
+    return list_files(arguments.paths, arguments.include, arguments.exclude)
+
+
 def _at_least_one(files: Iterator[AudioFile], arguments: Namespace) -> Iterator[AudioFile]:
     first = next(files, None)
     if first is None:
@@ -89,7 +161,7 @@ def _at_least_one(files: Iterator[AudioFile], arguments: Namespace) -> Iterator[
 
 
 def main() -> int:
-    return run_command(lambda: score(parse_arguments()))
+    return run_command(command)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from data_prep.errors import UserError
+from scoring.portable import BACKENDS
 from scoring.precision import PRECISIONS
 
 _EPILOG = """\
@@ -28,7 +29,15 @@ def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:
     Raises:
         UserError: options that do not go together or are out of range.
     """
-    arguments = _parser().parse_args(words)
+    parser = _parser()
+    arguments = parser.parse_args(words)
+    if arguments.save is not None and (arguments.layers is None or arguments.model is None):
+        raise UserError("--save writes a model shortened by --layers N; give --model and --layers too")
+    if arguments.export is not None and (arguments.export[0] not in BACKENDS[1:] or arguments.model is None):
+        raise UserError(f"--export is {' '.join(arguments.export)}; expected --model MODEL --export onnx|openvino DIR")
+    no_paths = arguments.check is not None or arguments.save is not None or arguments.export is not None
+    if not no_paths and (arguments.model is None or not arguments.paths):
+        parser.error("the following arguments are required: PATH, --model")
     if arguments.threshold is not None and not 0 <= arguments.threshold <= 1:
         raise UserError(f"--threshold is {arguments.threshold}; expected a probability from 0 to 1")
     if arguments.batch_size < 1:
@@ -47,9 +56,10 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "paths", nargs="+", metavar="PATH", help="audio file, folder with all below it, glob pattern, or - for a list"
+        "paths", nargs="*", metavar="PATH", help="audio file, folder with all below it, glob pattern, or - for a list"
     )
-    parser.add_argument("--model", required=True, help="model folder or Hub id")
+    parser.add_argument("--model", help="model folder or Hub id")
+    parser.add_argument("--check", metavar="MODEL", help="check what scores rest on, and write contract.json")
     parser.add_argument("--output", type=Path, help="file to write: .csv, .jsonl or .parquet; default: CSV on stdout")
     parser.add_argument("--resume", action="store_true", help="keep the rows in --output and score what is missing")
     parser.add_argument("--include", action="append", default=[], metavar="PATTERN", help="only names like this: *.wav")
@@ -69,6 +79,14 @@ def _parser() -> argparse.ArgumentParser:
         "--precision", choices=PRECISIONS, default="fp32",
         help="int8 (CPU), bf16 or fp16 are faster; given up where scores move by more than 0.02",
     )  # fmt: skip
+    parser.add_argument("--layers", type=int, help="use the first so many encoder layers only")
+    parser.add_argument("--save", type=Path, metavar="DIR", help="with --layers: write the shortened model and exit")
+    parser.add_argument(
+        "--export", nargs=2, metavar=("BACKEND", "DIR"), help="write --model as onnx or openvino, with contract.json"
+    )
+    parser.add_argument(
+        "--backend", choices=BACKENDS, default="torch", help="what runs the model; onnx: an exported one"
+    )
     parser.add_argument("--batch-size", type=int, default=8, help="windows scored at once (default 8)")
     parser.add_argument("--workers", type=int, help="threads that decode (default: one a core)")
     return parser

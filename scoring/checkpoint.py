@@ -13,6 +13,7 @@ from data_prep.audio import SAMPLING_RATE
 from data_prep.errors import UserError
 from data_prep.hub import cache_only, check_name, first_line, offline_hint
 from data_prep.labels import fake_index
+from scoring.layers import keep_layers
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,8 @@ class Checkpoint:
     stored: dict[str, Any] = field(default_factory=dict)  # the config's `detector` entry
 
 
-def load_checkpoint(name: str, device: str, fake_label: str | None = None) -> Checkpoint:
-    """Load a folder or Hub id in float32 and evaluation mode.
+def load_checkpoint(name: str, device: str, fake_label: str | None = None, layers: int | None = None) -> Checkpoint:
+    """Load a folder or Hub id in float32 and evaluation mode; only its first `layers` encoder layers, when given.
 
     Raises:
         UserError: not found, no weights, an untrained classifier, unknown class names, or not a 16 kHz model.
@@ -51,6 +52,8 @@ def load_checkpoint(name: str, device: str, fake_label: str | None = None) -> Ch
         )
     if extractor.sampling_rate != SAMPLING_RATE:
         raise UserError(f"{name} expects audio at {extractor.sampling_rate} Hz; only {SAMPLING_RATE} Hz is supported")
+    if layers is not None:
+        keep_layers(model, layers)
     stored = getattr(model.config, "detector", None) or {}
     return Checkpoint(
         model=model.eval().to(device),

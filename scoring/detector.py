@@ -16,6 +16,7 @@ from scoring.decision import decide_by
 from scoring.engine import Plan, Result, pack, score_readings
 from scoring.forward import Forward, TorchForward, frame_stride, fuse_head
 from scoring.inputs import has_fixed_length, padding_invariant
+from scoring.portable import PortableForward, PortableModel, load_portable
 from scoring.precision import PRECISIONS, Gated, sigmoid, with_precision
 from scoring.reading import Reading, default_workers
 from scoring.result import Score
@@ -62,6 +63,8 @@ class Detector:
         operating_point: str | None = None,
         precision: str = "fp32",
         workers: int | None = None,
+        layers: int | None = None,
+        backend: str = "torch",
     ) -> Detector:
         """Load a model folder or Hub id.
 
@@ -76,12 +79,19 @@ class Detector:
             precision: "fp32", "int8" (on a CPU), "bf16" or "fp16"; the last three are checked against fp32 on the
                 first recordings and given up, with a warning, where they change fake_probability by more than 0.02.
             workers: threads that decode; default: one a core.
+            layers: use only this many encoder layers, from the bottom; see `scoring.layers.keep_layers`.
+            backend: "torch", or "onnx" or "openvino" for a folder written by `infer.py --export`.
 
         Raises:
             UserError: the checkpoint cannot be scored with; the sentence says why.
         """
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        checkpoint = load_checkpoint(os.fspath(name), device, fake_label)
+        if backend == "torch":
+            checkpoint = load_checkpoint(os.fspath(name), device, fake_label, layers)
+        elif precision == "fp32" and layers is None:
+            checkpoint = load_portable(os.fspath(name), backend, fake_label)
+        else:
+            raise UserError("precision and layers are chosen before exporting; give them with the backend torch")
         return cls(
             checkpoint,
             device=device,
@@ -101,7 +111,7 @@ class Detector:
             window=round(checkpoint.window_s * SAMPLING_RATE),
             hop=round(checkpoint.hop_s * SAMPLING_RATE),
             batch_size=self.batch_size,
-            equal_lengths=not padding_invariant(config),
+            equal_lengths=isinstance(checkpoint.model, PortableModel) or not padding_invariant(config),
             fixed_length=has_fixed_length(checkpoint.extractor),
             workers=self.workers,
             frame_stride=frame_stride(config),
@@ -177,6 +187,8 @@ class Detector:
 def build_forward(checkpoint: Checkpoint, precision: str) -> Forward:
     """The checkpoint as a function of windows; a reduced precision behind the gate that compares it with fp32."""
     model, extractor, index = checkpoint.model, checkpoint.extractor, checkpoint.fake_index
+    if isinstance(model, PortableModel):
+        return PortableForward(model, extractor, index)
     head = fuse_head(model, index)
     exact = TorchForward(with_precision(model, "fp32"), extractor, index, head)
     if precision == "fp32":

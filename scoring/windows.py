@@ -52,7 +52,8 @@ def iter_windows(blocks: Iterable[np.ndarray], window: int, hop: int) -> Iterato
         held = np.concatenate((held, block))
         # Only with a sample to spare: a recording that ends exactly here is finished below.
         while start + window < len(held):
-            yield Window(origin + start, held[start : start + window])
+            # Copied, as a slice would keep all of `held` alive for as long as the window waits.
+            yield Window(origin + start, held[start : start + window].copy())
             yielded, start = True, start + hop
         # Keep one window back from the end, for the last window.
         drop = min(start, max(0, len(held) - window))

@@ -1,0 +1,170 @@
+"""A detector as an ONNX or OpenVINO file: written with its preprocessing contract, compared, and scored from."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoFeatureExtractor, FeatureExtractionMixin, PreTrainedConfig, PreTrainedModel
+
+from data_prep.audio import SAMPLING_RATE
+from data_prep.errors import UserError
+from data_prep.labels import fake_index
+from scoring.checkpoint import Checkpoint
+from scoring.contract import Probe, check_contract, contract, probe_speech
+from scoring.forward import TorchForward, WindowScore, fuse_head
+from scoring.inputs import featurise, has_fixed_length
+
+BACKENDS = ("torch", "onnx", "openvino")
+MAX_LOGIT_CHANGE = 1e-3  # of the exported model against PyTorch
+_FILES = {"onnx": "model.onnx", "openvino": "model.xml"}
+_PACKAGES = {"onnx": "onnx onnxscript", "openvino": "onnx onnxscript openvino"}
+
+
+@dataclass(frozen=True)
+class PortableModel:
+    """Stands in for the transformers model of a `Checkpoint`: its config, and the folder of the exported file."""
+
+    config: PreTrainedConfig
+    folder: Path
+    backend: str
+
+
+class _WithFrames(nn.Module):
+    """Waveforms or features in, (logits, evidence of each frame) out; without a linear head, logits alone."""
+
+    def __init__(self, model: PreTrainedModel, index: int) -> None:
+        super().__init__()
+        self.model = model
+        head = fuse_head(model, index)
+        self.additive = head is not None
+        if head is not None:
+            self.register_buffer("weight", head[0].float())
+            self.register_buffer("bias", head[1].float())
+
+    def forward(self, values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        captured: list[torch.Tensor] = []
+        if not self.additive:
+            return (self.model(values).logits,)
+        hook = self.model.projector.register_forward_pre_hook(lambda _, inputs: captured.append(inputs[0]))
+        logits = self.model(values).logits
+        hook.remove()
+        return logits, captured[0] @ self.weight + self.bias
+
+
+class PortableForward:
+    """Runs an exported model with onnxruntime or OpenVINO; batches must be of equal length, as no mask is exported."""
+
+    def __init__(self, model: PortableModel, extractor: FeatureExtractionMixin, index: int) -> None:
+        self._extractor = extractor
+        self._index = index
+        path = model.folder / _FILES[model.backend]
+        if model.backend == "onnx":
+            import onnxruntime
+
+            session = onnxruntime.InferenceSession(str(path), providers=onnxruntime.get_available_providers())
+            name = session.get_inputs()[0].name
+            self._run = lambda values: session.run(None, {name: values})
+        else:
+            compiled = _import("openvino").compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+            self._run = lambda values: list(compiled([values]).values())
+
+    def __call__(self, waveforms: Sequence[np.ndarray]) -> list[WindowScore]:
+        batch = featurise(self._extractor, waveforms)
+        logits, *frames = self._run(batch[self._extractor.model_input_names[0]].numpy())
+        difference = logits[:, self._index].astype(np.float64) - logits[:, 1 - self._index]
+        if not frames:
+            return [WindowScore(float(value), None) for value in difference]
+        return [WindowScore(float(e.mean()), e) for e in frames[0].astype(np.float64)]
+
+
+def export(checkpoint: Checkpoint, backend: str, folder: Path) -> float:
+    """Write the model, its config, feature extractor and contract.json to `folder`.
+
+    Returns:
+        the largest difference of a logit to PyTorch, over clips of several lengths.
+
+    Raises:
+        UserError: a package is missing, the folder cannot be written, or the result does not agree with PyTorch.
+    """
+    for package in _PACKAGES[backend].split():
+        _import(package)
+    extractor, index = checkpoint.extractor, checkpoint.fake_index
+    probe = Probe(checkpoint, probe_speech())
+    example = featurise(extractor, [probe.speech[: 3 * SAMPLING_RATE]] * 2)[extractor.model_input_names[0]]
+    batch, samples = torch.export.Dim("batch", min=1, max=4096), torch.export.Dim("samples", min=8000, max=10_000_000)
+    shape = {0: batch} if has_fixed_length(extractor) else {0: batch, 1: samples}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with torch.no_grad():
+            program = torch.onnx.export(
+                _WithFrames(checkpoint.model, index).eval(),
+                (example,),
+                dynamo=True,
+                dynamic_shapes=(shape,),
+                verbose=False,
+            )
+        program.save(folder / _FILES["onnx"])
+        if backend == "openvino":
+            openvino = _import("openvino")
+            openvino.save_model(openvino.convert_model(folder / _FILES["onnx"]), folder / _FILES["openvino"], False)
+            for leftover in folder.glob(f"{_FILES['onnx']}*"):
+                leftover.unlink()
+        checkpoint.model.config.save_pretrained(folder)
+        extractor.save_pretrained(folder)
+        facts = contract(probe, check_contract(probe))
+        (folder / "contract.json").write_text(
+            json.dumps(facts | {"backend": backend}, indent=2) + "\n", encoding="utf-8"
+        )
+    except OSError as error:
+        raise UserError(f"cannot write {folder} ({error.strerror or error})") from error
+    change = _compare(checkpoint, PortableModel(checkpoint.model.config, folder, backend), probe)
+    if change > MAX_LOGIT_CHANGE:
+        raise UserError(
+            f"the {backend} model in {folder} differs from PyTorch by {change:.2g} on logits; do not use it"
+        )
+    return change
+
+
+def load_portable(name: str, backend: str, fake_label: str | None = None) -> Checkpoint:
+    """An exported model as a `Checkpoint` that holds no torch weights.
+
+    Raises:
+        UserError: the folder holds no such model.
+    """
+    folder = Path(name)
+    if not (folder / _FILES[backend]).is_file():
+        raise UserError(
+            f"{name} has no {_FILES[backend]}; make it with: infer.py --model MODEL --export {backend} {name}"
+        )
+    config = AutoConfig.from_pretrained(folder)
+    extractor = AutoFeatureExtractor.from_pretrained(folder)
+    stored = getattr(config, "detector", None) or {}
+    return Checkpoint(
+        model=PortableModel(config, folder, backend),
+        extractor=extractor,
+        fake_index=fake_index(config.id2label, fake_label),
+        threshold=stored.get("threshold"),
+        window_s=float(stored.get("window_s", 13.0)),
+        hop_s=float(stored.get("hop_s", 6.5)),
+    )
+
+
+def _compare(checkpoint: Checkpoint, model: PortableModel, probe: Probe) -> float:
+    exact = TorchForward(checkpoint.model, checkpoint.extractor, checkpoint.fake_index, None)
+    ported = PortableForward(model, checkpoint.extractor, checkpoint.fake_index)
+    return max(abs(exact([c])[0].logit - ported([c])[0].logit) for c in probe.clips())
+
+
+def _import(package: str) -> object:
+    try:
+        __import__(package)
+    except ImportError as error:
+        raise UserError(f"exporting needs {package}; run: pip install '.[export]'") from error
+    return sys.modules[package]

@@ -1,0 +1,60 @@
+"""An exported detector gives the scores of PyTorch, without PyTorch running the model."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import RECORDINGS
+from test_scoring_timeline import model_of
+
+from data_prep.errors import UserError
+from infer import Detector, main
+
+torch.set_num_threads(1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "backend"), [("wav2vec2", "onnx"), ("whisper", "onnx"), ("ast", "onnx"), ("wav2vec2", "openvino")]
+)
+def test_exported_scores_equal_pytorch(
+    kind: str, backend: str, tiny_checkpoint: Path, tmp_path: Path, speech: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("openvino" if backend == "openvino" else "onnx")
+    source = tiny_checkpoint
+    if kind != "wav2vec2":
+        source = tmp_path / "source"
+        model, extractor = model_of(kind)
+        model.config.detector = {"window_s": 10.0, "hop_s": 5.0, "threshold": 0.3}
+        model.save_pretrained(source)
+        extractor.save_pretrained(source)
+    folder = tmp_path / "exported"
+    monkeypatch.setattr(sys, "argv", ["infer.py", "--model", str(source), "--export", backend, str(folder)])
+    assert main() == 0
+    assert json.loads((folder / "contract.json").read_text())["passed"] is True
+    exported, original = Detector.from_pretrained(folder, backend=backend), Detector.from_pretrained(source)
+    for module in original.checkpoint.model.modules():  # nothing of PyTorch may run behind the other's back
+        assert module is not exported.checkpoint.model
+    assert exported.threshold == original.threshold
+    paths = [RECORDINGS / "real" / "vctk_p226.wav", RECORDINGS / "fake" / "kokoro_af_bella.flac"]
+    for one, two in zip(exported.score_files(paths), original.score_files(paths), strict=True):
+        assert one.fake_probability == pytest.approx(two.fake_probability, abs=1e-4)
+        assert (one.windows, one.prediction) == (two.windows, two.prediction)
+    if kind != "ast":
+        result = exported.analyse(speech, 16_000)
+        whole = result.timeline.contributions.sum() + result.timeline.padding
+        assert whole == pytest.approx(result.logit, abs=1e-6)
+
+
+def test_a_folder_without_the_exported_file_is_refused(tiny_checkpoint: Path) -> None:
+    with pytest.raises(UserError, match=r"has no model\.onnx"):
+        Detector.from_pretrained(tiny_checkpoint, backend="onnx")
+    with pytest.raises(UserError, match="before exporting"):
+        Detector.from_pretrained(tiny_checkpoint, backend="onnx", precision="int8")

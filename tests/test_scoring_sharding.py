@@ -1,0 +1,76 @@
+"""Two processes over one folder: the rows of one process, in its order, also after a kill."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from conftest import ROOT, run
+
+from data_prep.audio import encode_flac
+from scoring.result import Score
+from scoring.sharding import Shard, join, part_path
+from scoring.writers import ScoreWriter
+
+RATE = 16_000
+
+
+def test_parts_of_any_number_of_processes_are_joined_in_order(tmp_path: Path) -> None:
+    output, paths = tmp_path / "scores.csv", [f"{i}.wav" for i in range(9)]
+    for shard in (Shard(0, 2), Shard(1, 2), Shard(0, 3)):
+        with ScoreWriter(part_path(output, shard)) as writer:
+            for path in list(shard.of(paths))[:3]:
+                writer.write(Score(path, 0.5, "fake", 0.5, 1.0, 1, 0.5))
+    join(output, paths)
+    with output.open(newline="") as file:
+        assert [row["path"] for row in csv.DictReader(file)] == [
+            "0.wav",
+            "1.wav",
+            "2.wav",
+            "3.wav",
+            "4.wav",
+            "5.wav",
+            "6.wav",
+        ]
+    assert [p.name for p in tmp_path.iterdir()] == ["scores.csv"]
+
+
+@pytest.mark.slow
+def test_two_processes_one_killed_then_resumed(tiny_checkpoint: Path, speech: np.ndarray, tmp_path: Path) -> None:
+    folder = tmp_path / "calls"
+    folder.mkdir()
+    for index in range(160):
+        (folder / f"{index:03d}.flac").write_bytes(encode_flac(speech[900 * index :][: RATE + 400 * index % 9000]))
+    (folder / "999.wav").write_bytes(b"junk")
+    output = tmp_path / "two.csv"
+    options = ["infer.py", folder, "--model", tiny_checkpoint, "--batch-size", "2", "--workers", "1"]
+    launch = [Path(sys.executable).with_name("accelerate"), "launch", "--num_processes", "2", "--cpu"]
+    command = [str(word) for word in (*launch, *options, "--output", output)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    first = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
+    second_part = part_path(output, Shard(1, 2))
+    while not second_part.exists() or second_part.stat().st_size < 500:
+        assert first.poll() is None
+        time.sleep(0.005)
+    children = psutil.Process(first.pid).children(recursive=True)
+    victim = next(c for c in children if "infer.py" in " ".join(c.cmdline()) and c.environ().get("RANK") == "1")
+    victim.send_signal(signal.SIGKILL)
+    assert first.wait(timeout=120) != 0
+    assert not output.exists()
+    run(*command, "--resume", check=1)
+    run(sys.executable, *options, "--output", tmp_path / "one.csv", check=1)
+    rows = [list(csv.DictReader((tmp_path / name).open(newline=""))) for name in ("one.csv", "two.csv")]
+    assert [r["path"] for r in rows[0]] == [r["path"] for r in rows[1]]
+    for one, two in zip(*rows, strict=True):
+        assert (one["error"], one["prediction"], one["windows"]) == (two["error"], two["prediction"], two["windows"])
+        if not one["error"]:
+            assert float(one["fake_probability"]) == pytest.approx(float(two["fake_probability"]), abs=1e-5)
+    assert sorted(p.name for p in tmp_path.glob("two*")) == ["two.csv"]
