@@ -16,10 +16,10 @@ demo: $(INSTALLED)  ## recordings → dataset → fine-tuned, evaluated, documen
 	@$(BIN)/python -m training.summary $(DEMO)/detector --dataset $(DEMO)/dataset --scores $(DEMO)/scores.csv
 
 test: $(INSTALLED)  ## everything
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 test-fast: $(INSTALLED)  ## without what takes long
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n 2 -m "not slow"
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -153,6 +153,7 @@ def load_portable(name: str, backend: str, fake_label: str | None = None) -> Che
         threshold=stored.get("threshold"),
         window_s=float(stored.get("window_s", 13.0)),
         hop_s=float(stored.get("hop_s", 6.5)),
+        stored=stored,
     )
 
 

@@ -23,6 +23,7 @@ SMALL = (
     "--save_strategy", "steps", "--eval_steps", "2", "--save_steps", "2", "--logging_steps", "1",
 )  # fmt: skip
 
+torch.set_num_threads(1)  # two test processes share two cores
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 

@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from datasets import DatasetDict, load_from_disk
 
 from data_prep.errors import UserError
 from evaluation.__main__ import main
 from evaluation.leave_out import leave_one_generator_out, without
 from evaluation.score_dataset import load_splits
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Tiny models gain nothing from threads, and on a busy machine these wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

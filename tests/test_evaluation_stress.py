@@ -5,12 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from conftest import run
 from PIL import Image
 
@@ -22,15 +20,6 @@ from evaluation.measure import Judge
 from evaluation.stress import CLEAN, Channel, chosen, compare_conditions, first_failures
 
 SOME = ("telephone", "white_0dB", "lead_1s")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Tiny models gain nothing from threads, and on a busy machine these wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

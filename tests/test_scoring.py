@@ -25,7 +25,6 @@ from scoring.result import COLUMNS
 from scoring.windows import iter_windows
 
 RATE = 16_000
-torch.set_num_threads(1)  # models this small gain nothing from more, and lose much on a busy machine
 
 
 def published_usage(path: Path, model_name: Path) -> float:

@@ -19,8 +19,6 @@ from data_prep.errors import UserError
 from scoring.checkpoint import Checkpoint, load_checkpoint
 from scoring.contract import Probe, check_contract, probe_speech
 
-torch.set_num_threads(1)
-
 
 def checkpoint(folder: Path, **changes: object) -> Checkpoint:
     return load_checkpoint(str(save_tiny(folder / "model", **changes)), "cpu")

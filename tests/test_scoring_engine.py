@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,7 +18,6 @@ from scoring.forward import WindowScore
 from scoring.reading import Reading
 
 RATE = 16_000
-torch.set_num_threads(1)  # models this small gain nothing from more, and lose much on a busy machine
 
 
 @pytest.fixture(scope="module")

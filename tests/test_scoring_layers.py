@@ -16,8 +16,6 @@ from data_prep.errors import UserError
 from infer import Detector
 from scoring.layers import keep_layers
 
-torch.set_num_threads(1)
-
 
 def test_the_shortened_model_reads_its_last_layer(tiny_checkpoint: Path, speech: np.ndarray) -> None:
     clip = speech[: 3 * 16_000]

@@ -8,14 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from conftest import RECORDINGS
 from test_scoring_timeline import model_of
 
 from data_prep.errors import UserError
 from infer import Detector, main
-
-torch.set_num_threads(1)
 
 
 @pytest.mark.slow

@@ -30,7 +30,6 @@ from scoring.timeline import BIN_S, Timeline, segments
 from scoring.windows import SpeechTrack, Window
 
 RATE = 16_000
-torch.set_num_threads(1)  # models this small gain nothing from more, and lose much on a busy machine
 WIDTHS = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
 CONVOLUTIONS = {
     "conv_dim": [16] * 7, "num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 4, "classifier_proj_size": 8,
