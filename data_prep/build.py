@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from data_prep.chunking import ChunkingOptions
 from data_prep.errors import EXIT_SOME_FAILED, UserError
+from data_prep.fingerprint import near_duplicates
 from data_prep.groups import connected_groups
 from data_prep.hub import cache_only, first_line
 from data_prep.inputs import Inputs, read_inputs, sample_per_class
@@ -20,7 +21,7 @@ from data_prep.layouts import AUTO, Row
 from data_prep.layouts.base import EXAMPLES
 from data_prep.layouts.remote import is_remote
 from data_prep.partition import SplitOptions, achieved, partition
-from data_prep.parts import RecordingFacts, package_versions, part_path
+from data_prep.parts import RecordingFacts, package_versions, part_path, read_fingerprint
 from data_prep.recording import PrepareTask, prepare_recording
 from data_prep.report import DUPLICATE, FAILED, NO_CHUNKS, USED, Outcome, report_of, table
 from data_prep.splits import split_fractions
@@ -69,7 +70,7 @@ def build(options: BuildOptions) -> int:
     _say(f"found {len(found.rows)} recordings, passed over {found.skipped} other files")
     _mention_readings(found)
     outcomes = _prepare(rows, output, options)
-    outcomes, parted = _with_splits(outcomes, options.splits)
+    outcomes, parted = _with_splits(outcomes, output, options)
     facts = {
         "options": _asked(options),
         "versions": package_versions(_REPORTED_PACKAGES),
@@ -162,7 +163,9 @@ def _mention(outcomes: Sequence[Outcome]) -> None:
                 _say(f"  {outcome.name}: {why(outcome)}")
 
 
-def _with_splits(outcomes: Sequence[Outcome], options: SplitOptions) -> tuple[list[Outcome], dict]:
+def _with_splits(
+    outcomes: Sequence[Outcome], output: OutputFolder, options: BuildOptions
+) -> tuple[list[Outcome], dict]:
     """The outcomes with their groups and splits, and what report.json says about the splits."""
     used = [index for index, outcome in enumerate(outcomes) if outcome.status == USED]
     rows = [outcomes[index].row for index in used]
@@ -172,9 +175,15 @@ def _with_splits(outcomes: Sequence[Outcome], options: SplitOptions) -> tuple[li
                 f"none of the {label} recordings holds a chunk of speech; add {label} recordings, or lower --min-s if "
                 "they are short"
             )
-    groups = connected_groups([_keys(row, options.group_by) for row in rows])
+    parts = (part_path(output.parts, outcomes[index].facts.sha256, options.chunking) for index in used)
+    copies = near_duplicates([read_fingerprint(part) for part in parts])
+    if copies:
+        told = f"{rows[copies[0].first].file.name} and {rows[copies[0].second].file.name}"
+        _say(f"{len(copies)} pairs of recordings hold the same audio and stay in one split, e.g. {told}")
+    keys = [_keys(row, options.splits.group_by) for row in rows]
+    groups = connected_groups(keys, [(copy.first, copy.second) for copy in copies])
     seconds = [outcomes[index].chunk_s for index in used]
-    parted = partition(rows, groups, seconds, options)
+    parted = partition(rows, groups, seconds, options.splits)
     if parted.crossing:
         _say(
             f"the corpus' own splits part {len(parted.crossing)} groups that share a source or speaker, e.g. "
@@ -190,6 +199,15 @@ def _with_splits(outcomes: Sequence[Outcome], options: SplitOptions) -> tuple[li
         "kept_from_corpus": parted.kept,
         "crossing_groups": parted.crossing[:EXAMPLES],
         "crossing_group_count": len(parted.crossing),
+        "near_duplicates": [
+            {
+                "first": rows[copy.first].file.name,
+                "second": rows[copy.second].file.name,
+                "shift_s": copy.shift_s,
+                "share": copy.share,
+            }
+            for copy in copies
+        ],
     }
 
 

@@ -5,6 +5,7 @@ Worker processes write parts and therefore import neither torch nor datasets.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -19,9 +20,17 @@ import pyarrow.parquet as pq
 
 from data_prep.audio import encode_flac
 from data_prep.chunking import Chunk, ChunkingOptions
+from data_prep.fingerprint import Fingerprint
 
-_FORMAT = 1  # raise it when the same recording and options would give a different part
-_DECIDING_PACKAGES = ("av", "numpy", "onnxruntime", "silero-vad", "soxr")  # another version may decode otherwise
+_FORMAT = 2  # raise it when the same recording and options would give a different part
+_DECIDING_PACKAGES = (
+    "av",
+    "numpy",
+    "onnxruntime",
+    "scipy",
+    "silero-vad",
+    "soxr",
+)  # another version may decode otherwise
 _COLUMNS = (("start_sample", pa.int64()), ("n_samples", pa.int64()), ("flac", pa.binary()))
 _ROWS_PER_WRITE = 32  # about 10 MB of FLAC: what a 10-hour recording may hold in memory at a time
 
@@ -63,11 +72,22 @@ def part_path(folder: Path, sha256: str, options: ChunkingOptions) -> Path:
     return folder / sha256[:2] / f"{sha256}-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}.parquet"
 
 
-def write_part(path: Path, facts: RecordingFacts, waveform: np.ndarray, chunks: tuple[Chunk, ...]) -> None:
-    """Encode the chunks of `waveform` (float32, 16 kHz mono) into `path`, which appears only once it is complete."""
+def write_part(
+    path: Path, facts: RecordingFacts, waveform: np.ndarray, chunks: tuple[Chunk, ...], heard: Fingerprint
+) -> None:
+    """Encode the chunks of `waveform` (float32, 16 kHz mono) into `path`, which appears only once it is complete.
+
+    Args:
+        heard: the fingerprint of the whole recording, kept beside the facts.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    schema = pa.schema(_COLUMNS, metadata={"recording": json.dumps(asdict(facts))})
+    metadata = {
+        "recording": json.dumps(asdict(facts)).encode(),
+        "values": heard.values.astype("<u4").tobytes(),
+        "frames": heard.frames.astype("<i4").tobytes(),
+    }
+    schema = pa.schema(_COLUMNS, metadata={key: base64.b64encode(value) for key, value in metadata.items()})
     with pq.ParquetWriter(temporary, schema, compression="none") as writer:
         for first in range(0, len(chunks), _ROWS_PER_WRITE):
             batch = chunks[first : first + _ROWS_PER_WRITE]
@@ -80,8 +100,15 @@ def write_part(path: Path, facts: RecordingFacts, waveform: np.ndarray, chunks: 
 
 def read_facts(path: Path) -> RecordingFacts:
     """The facts of a part, without reading its audio."""
-    facts = json.loads(pq.read_schema(path).metadata[b"recording"])
+    facts = json.loads(base64.b64decode(pq.read_schema(path).metadata[b"recording"]))
     return RecordingFacts(**facts | {"chunk_samples": tuple(facts["chunk_samples"])})
+
+
+def read_fingerprint(path: Path) -> Fingerprint:
+    """The fingerprint of a part, without reading its audio."""
+    held = pq.read_schema(path).metadata
+    values, frames = (base64.b64decode(held[key]) for key in (b"values", b"frames"))
+    return Fingerprint(np.frombuffer(values, "<u4"), np.frombuffer(frames, "<i4"))
 
 
 def read_chunks(path: Path) -> Iterator[tuple[Chunk, bytes]]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from data_prep.audio import SAMPLING_RATE, AudioError, AudioReader, open_source
 from data_prep.chunking import ChunkingOptions, chunk_recording
+from data_prep.fingerprint import fingerprint
 from data_prep.parts import RecordingFacts, part_path, read_facts, write_part
 
 # Longer recordings are decoded into a file and memory-mapped: 30 minutes are 115 MB of float32.
@@ -74,7 +75,7 @@ def _chunk_and_store(waveform: np.ndarray, facts: RecordingFacts, part: Path, op
         chunk_samples=tuple(chunk.n_samples for chunk in chunking.chunks),
         losses=chunking.losses,
     )
-    write_part(part, facts, waveform, chunking.chunks)
+    write_part(part, facts, waveform, chunking.chunks, fingerprint(waveform))
 
 
 @contextmanager

@@ -299,3 +299,37 @@ def _group_exists(group: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def test_near_duplicates_stay_in_one_split_and_are_reported(corpus, tmp_path):
+    copy = tmp_path / "corpus"
+    shutil.copytree(corpus, copy)
+    for index in range(3):
+        samples = load_audio(corpus / f"real/spréaker {index}/talk.wav")
+        write_wav(copy / f"real/copy{index}.wav", 0.5 * samples[3_333:])
+    for seed in range(2):
+        output = tmp_path / f"out{seed}"
+        assert run(copy, "--output", output, "--seed", seed) == 0
+        found = report(output)
+        pairs = {(pair["first"], pair["second"]) for pair in found["splits"]["near_duplicates"]}
+        assert pairs == {(f"corpus/real/copy{i}.wav", f"corpus/real/spréaker {i}/talk.wav") for i in range(3)}
+        splits = {entry["name"]: entry["split"] for entry in found["recordings"]}
+        assert all(splits[first] == splits[second] for first, second in pairs)
+
+
+def test_what_a_table_knows_reaches_every_chunk_and_speakers_stay_whole(corpus, tmp_path):
+    copy = tmp_path / "corpus"
+    shutil.copytree(corpus, copy)
+    lines = ["file_name,label,speaker,generator,language"]
+    lines += [f"real/spréaker {i}/talk.wav,real,s{i},,en" for i in range(3)]
+    lines += [f"fake/spréaker {i}/talk.wav,fake,s{i % 3},vits,en" for i in range(4)]
+    (copy / "metadata.csv").write_text("\n".join(lines), encoding="utf-8")
+    assert run(copy, "--output", tmp_path / "out") == 0
+    rows = [row for data in load_from_disk(str(tmp_path / "out")).values() for row in data]
+    assert {(row["label"], row["generator"], row["language"]) for row in rows} == {
+        (0, "human", "en"),
+        (1, "vits", "en"),
+    }
+    places = {(row["speaker"], row["split"]) for row in rows}
+    assert len(places) == 3, "a speaker in two splits"
+    assert report(tmp_path / "out")["splits"]["groups"] == 3

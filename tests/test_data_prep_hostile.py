@@ -26,6 +26,8 @@ def encode(path: Path, samples: np.ndarray, rate: int, codec: str, layout: str =
         form = stream.codec_context.format.name
         planar = samples if form.endswith("p") else samples.T.reshape(1, -1)
         data = planar.astype(np.float32) if form.startswith("flt") else pcm16(planar)
+        if form.startswith("s32"):
+            data = data.astype(np.int32) << 16
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(data), format=form, layout=layout)
         frame.sample_rate = rate
         for packet in (*stream.encode(frame), *stream.encode(None)):
