@@ -54,6 +54,21 @@ def _parser() -> argparse.ArgumentParser:
     push.add_argument("dataset", type=Path, metavar="DIR", help="a folder written by build")
     push.add_argument("repo_id", metavar="ID", help="e.g. my-name/my-dataset")
     push.set_defaults(run=_push)
+    for name, run, what in (
+        ("audit", _audit, "find leaks between splits, and what gives the class away besides the voice"),
+        ("describe", _describe, "histograms per class and spectrograms on one page"),
+    ):
+        command = commands.add_parser(name, help=what, description=what[0].upper() + what[1:] + ".")
+        command.add_argument(
+            "dataset", metavar="DATASET", help="a folder written by build, or the id of one on the Hub"
+        )
+        command.add_argument(
+            "--output", type=Path, metavar="DIR", help=f"for the page and the JSON (default: DATASET-{name} beside it)"
+        )
+        command.add_argument(
+            "--max-clips", type=int, default=2000, metavar="N", help="of each split, at random (default %(default)s)"
+        )
+        command.set_defaults(run=run)
     return parser
 
 
@@ -113,6 +128,32 @@ def _push(arguments: argparse.Namespace) -> int:
 
     push(arguments.dataset, arguments.repo_id)
     return 0
+
+
+def _audit(arguments: argparse.Namespace) -> int:
+    from data_prep.audit import audit
+
+    return audit(arguments.dataset, _beside(arguments, "audit"), _max_clips(arguments))
+
+
+def _describe(arguments: argparse.Namespace) -> int:
+    from data_prep.describe import describe
+
+    return describe(arguments.dataset, _beside(arguments, "describe"), _max_clips(arguments))
+
+
+def _beside(arguments: argparse.Namespace, what: str) -> Path:
+    """--output, or a folder beside the dataset, in the current folder for one of the Hub."""
+    if arguments.output is not None:
+        return arguments.output
+    dataset = Path(arguments.dataset)
+    return (dataset.resolve().parent if dataset.exists() else Path()) / f"{dataset.resolve().name}-{what}"
+
+
+def _max_clips(arguments: argparse.Namespace) -> int:
+    if arguments.max_clips < 1:
+        raise UserError(f"--max-clips is {arguments.max_clips}; expected 1 or more")
+    return arguments.max_clips
 
 
 def _check_repo_id(repo_id: str) -> None:
