@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 from data_prep.arguments import add_build_arguments
-from data_prep.chunking import ChunkingOptions
+from data_prep.chunks import ChunkingOptions
+from data_prep.equalise import EqualiseOptions
 from data_prep.errors import UserError, run_command
 
 _BUILD_HELP = """\
@@ -79,10 +80,12 @@ def _build(arguments: argparse.Namespace) -> int:
         raise UserError(f"--sample-per-class is {arguments.sample_per_class}; expected 1 or more")
     if arguments.push_to_hub is not None:
         _check_repo_id(arguments.push_to_hub)  # now, not after hours of work
-    chunking = ChunkingOptions(min_s=arguments.min_s, max_s=arguments.max_s)
+    chunking = ChunkingOptions(min_s=arguments.min_s, max_s=arguments.max_s, gap_ms=arguments.gap_ms)
+    equalise = EqualiseOptions(tuple(arguments.equalise), arguments.band_hz, arguments.level_dbfs)
     # Imported late: spawned workers import this module again and need neither datasets nor tqdm.
-    from data_prep.build import BuildOptions, build, push
+    from data_prep.build import BuildOptions, build
     from data_prep.partition import SplitOptions
+    from data_prep.parts import Recipe
     from data_prep.splits import split_fractions
 
     options = BuildOptions(
@@ -90,7 +93,7 @@ def _build(arguments: argparse.Namespace) -> int:
         output=arguments.output,
         layout=arguments.layout,
         sample_per_class=arguments.sample_per_class,
-        chunking=chunking,
+        recipe=Recipe(chunking, equalise),
         splits=SplitOptions(
             fractions=split_fractions(arguments.splits or (0.8, 0.1, 0.1)),
             keep_corpus_splits=arguments.splits is None,
@@ -116,6 +119,8 @@ def _build(arguments: argparse.Namespace) -> int:
             "and run the same command again: what was finished is kept"
         ) from error
     if arguments.push_to_hub is not None:
+        from data_prep.push import push
+
         push(arguments.output, arguments.push_to_hub)
     return status
 
@@ -124,7 +129,7 @@ def _push(arguments: argparse.Namespace) -> int:
     _check_repo_id(arguments.repo_id)
     if not (arguments.dataset / "dataset_dict.json").is_file():
         raise UserError(f"{arguments.dataset} holds no finished dataset; expected a folder written by: data_prep build")
-    from data_prep.build import push
+    from data_prep.push import push
 
     push(arguments.dataset, arguments.repo_id)
     return 0

@@ -9,7 +9,7 @@ near duplicates when enough of these values agree at one and the same time shift
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,15 +52,11 @@ class Match:
 
 def fingerprint(waveform: np.ndarray) -> Fingerprint:
     """Fingerprint of float samples of shape (samples,), 16 kHz mono; a memory map is read 30 s at a time."""
-    energies = _band_energies(waveform)
-    if len(energies) <= _SMOOTH_FRAMES + _STEP_FRAMES:
-        return Fingerprint(np.zeros(0, np.uint32), np.zeros(0, np.int32))
-    sums = np.cumsum(np.vstack((np.zeros((1, _BANDS)), energies)), axis=0)
-    smooth = sums[_SMOOTH_FRAMES:] - sums[:-_SMOOTH_FRAMES]
-    slopes = np.diff(smooth, axis=1)
-    bits = (slopes[_STEP_FRAMES:] - slopes[:-_STEP_FRAMES]) > 0
-    values = bits @ (1 << np.arange(_BANDS - 1, dtype=np.uint32))
-    total = smooth[_STEP_FRAMES:].sum(axis=1)
+    empty = np.zeros(0, np.uint32), np.zeros(0, np.float32)
+    blocks = [empty, *_values(waveform)]
+    values, total = (np.concatenate([block[column] for block in blocks]) for column in (0, 1))
+    if not len(values):
+        return Fingerprint(values, np.zeros(0, np.int32))
     hashed = (values.astype(np.uint64) * 2654435761 & 0xFFFFFFFF) >> 16  # Knuth's multiplicative hash
     kept = (hashed % _KEEP_ONE_IN == 0) & (total > _QUIET * total.max())
     kept[1:] &= values[1:] != values[:-1]  # a run of one value says it once
@@ -68,12 +64,29 @@ def fingerprint(waveform: np.ndarray) -> Fingerprint:
     return Fingerprint(values[frames].astype(np.uint32), frames.astype(np.int32))
 
 
-def _band_energies(waveform: np.ndarray) -> np.ndarray:
-    """Energy in `_BANDS` logarithmic bands for each 10 ms frame, shape (frames, bands), float64."""
+def _values(waveform: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Bits and energy of each frame, a block at a time: memory does not grow with the length."""
+    held = np.zeros((0, _BANDS))
+    for energies in _band_energies(waveform):
+        held = np.vstack((held, energies))
+        if len(held) <= _SMOOTH_FRAMES + _STEP_FRAMES:
+            continue
+        sums = np.cumsum(np.vstack((np.zeros((1, _BANDS)), held)), axis=0)
+        smooth = sums[_SMOOTH_FRAMES:] - sums[:-_SMOOTH_FRAMES]
+        slopes = np.diff(smooth, axis=1)
+        bits = (slopes[_STEP_FRAMES:] - slopes[:-_STEP_FRAMES]) > 0
+        yield (
+            (bits @ (1 << np.arange(_BANDS - 1, dtype=np.uint32))).astype(np.uint32),
+            smooth[_STEP_FRAMES:].sum(axis=1).astype(np.float32),
+        )
+        held = held[-(_SMOOTH_FRAMES + _STEP_FRAMES - 1) :]
+
+
+def _band_energies(waveform: np.ndarray) -> Iterator[np.ndarray]:
+    """Energy in `_BANDS` logarithmic bands for each 10 ms frame: blocks of shape (frames, bands), float64."""
     edges = _band_edges()
     window = np.hanning(_FFT).astype(np.float32)
     n_frames = max(0, (len(waveform) - _FFT) // _HOP + 1)
-    energies = np.zeros((n_frames, _BANDS))
     for first in range(0, n_frames, _BLOCK_FRAMES):
         count = min(_BLOCK_FRAMES, n_frames - first)
         block = np.asarray(waveform[first * _HOP : (first + count - 1) * _HOP + _FFT], dtype=np.float32)
@@ -81,8 +94,7 @@ def _band_energies(waveform: np.ndarray) -> np.ndarray:
         spectrum = fft.rfft(frames * window, axis=1)  # ten times as fast as numpy's for float32
         power = spectrum.real**2 + spectrum.imag**2
         # Not a matrix product: its threads would take the cores of the other workers.
-        energies[first : first + count] = np.add.reduceat(power[:, : edges[-1]], edges[:-1], axis=1)
-    return energies
+        yield np.add.reduceat(power[:, : edges[-1]], edges[:-1], axis=1, dtype=np.float64)
 
 
 def _band_edges() -> np.ndarray:

@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from datasets import load_from_disk
+from huggingface_hub import DatasetCard
 
 from data_prep import build as build_module
+from data_prep import push as push_module
 from data_prep import recording
 from data_prep.__main__ import main
 from data_prep.audio import SAMPLING_RATE, load_audio, pcm16
@@ -245,15 +247,25 @@ def test_too_few_recordings_for_the_splits(corpus, tmp_path, capsys):
 
 
 def test_pushing_calls_the_real_method_and_explains_being_offline(corpus, tmp_path, monkeypatch, capsys):
-    pushed = []
-    monkeypatch.setattr(build_module, "cache_only", lambda: False)
+    pushed, cards = [], []
+    monkeypatch.setattr(push_module, "cache_only", lambda: False)
+    monkeypatch.setattr(
+        DatasetCard, "load", lambda repo_id: DatasetCard("---\nconfigs:\n- config_name: default\n---\n")
+    )
+    monkeypatch.setattr(
+        DatasetCard, "push_to_hub", lambda self, repo_id, repo_type: cards.append((str(self), repo_type))
+    )
     monkeypatch.setattr(
         "datasets.DatasetDict.push_to_hub", lambda self, repo_id: pushed.append((sorted(self), repo_id))
     )
     output = tmp_path / "out"
     assert run(corpus, "--output", output, "--push-to-hub", "me/data") == 0
     assert pushed == [(["test", "train", "validation"], "me/data")]
-    monkeypatch.setattr(build_module, "cache_only", lambda: True)
+    ((card, kind),) = cards
+    assert kind == "dataset"
+    assert "config_name: default" in card
+    assert "task_categories" in card
+    monkeypatch.setattr(push_module, "cache_only", lambda: True)
     capsys.readouterr()
     assert main(["push", str(output), "me/data"]) == 2
     assert "could not be pushed to me/data (the Hub cannot be reached" in capsys.readouterr().err
@@ -264,7 +276,8 @@ def test_pushing_calls_the_real_method_and_explains_being_offline(corpus, tmp_pa
 def test_control_c_keeps_what_is_finished_and_leaves_no_process(tmp_path):
     samples = load_audio(EXAMPLES / "real/vctk_p225.mp3")
     for index in range(60):
-        write_wav(tmp_path / "corpus" / ("real", "fake")[index % 2] / f"{index}.wav", np.roll(samples, 100 * index))
+        longer = np.tile(np.roll(samples, 100 * index), 5)  # enough work to be interrupted in
+        write_wav(tmp_path / "corpus" / ("real", "fake")[index % 2] / f"{index}.wav", longer)
     command = [
         sys.executable,
         "-m",
@@ -333,3 +346,14 @@ def test_what_a_table_knows_reaches_every_chunk_and_speakers_stay_whole(corpus, 
     places = {(row["speaker"], row["split"]) for row in rows}
     assert len(places) == 3, "a speaker in two splits"
     assert report(tmp_path / "out")["splits"]["groups"] == 3
+
+
+def test_the_card_lies_beside_the_data_and_its_numbers_are_the_reports(built):
+    card = DatasetCard((built / "README.md").read_text(encoding="utf-8"))
+    assert card.data.task_categories == ["audio-classification"]
+    for split, cells in report(built)["totals"].items():
+        for label, cell in cells.items():
+            row = f"| {split} | {label} | {cell['recordings']} | {cell['chunks']} | {cell['minutes']:.1f} |"
+            assert row in card.text
+    assert "sample-exact" in card.text
+    assert str(built.parent) not in card.text
