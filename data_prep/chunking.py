@@ -10,6 +10,7 @@ the quietest instant. Positions are whole samples throughout.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -24,6 +25,9 @@ from data_prep.gaps import Timeline
 TOO_SHORT = "too_short"
 NO_SPEECH = "no_speech"
 _CLICK_MS = 50  # shorter than any syllable: lip noise, a switch
+_VAD_LEAD_SAMPLES = 2 * SAMPLING_RATE  # the VAD hears better after a second or two
+_VAD_RUN_UP_SAMPLES = 15 * SAMPLING_RATE
+_VAD_PROBE_SAMPLES = 3 * SAMPLING_RATE // 2
 _MIN_PAUSE_FRAMES = 2  # 64 ms below the speech threshold: one 32 ms dip is a plosive's closure, not a pause
 
 
@@ -83,21 +87,17 @@ def chunk_recording(waveform: np.ndarray, options: ChunkingOptions | None = None
             if widened is None:
                 lost[TOO_SHORT] += _overlap(passage, start, stop)
                 continue
-            start, stop = start - (squeezed[0, 0] - widened[0]), stop + (widened[1] - squeezed[-1, 1])
-            probabilities = vad.speech_probabilities(waveform[start:stop])
             pieces = [widened]
         else:
-            probabilities = vad.speech_probabilities(waveform[start:stop])
-            pieces = _pieces(squeezed, options, timeline.wrap(_pause_finder(levels, probabilities, start)))
+            pieces = _pieces(squeezed, options, timeline.wrap(_pause_finder(levels, waveform, start)))
         for piece_start, piece_stop in pieces:
             speech = _overlap(squeezed, piece_start, piece_stop)
             chunk = Chunk(*timeline.chunk(piece_start, piece_stop))
-            share = _speech_share(probabilities, chunk.start_sample - start, chunk.stop_sample - start)
-            if share < options.min_speech_share:
-                lost[NO_SPEECH] += speech
-            else:
+            if _holds_speech(waveform, start, chunk, options.min_speech_share):
                 kept += speech
                 chunks.append(chunk)
+            else:
+                lost[NO_SPEECH] += speech
     found = int((spans[:, 1] - spans[:, 0]).sum())
     return Chunking(tuple(chunks), found, kept, {reason: count for reason, count in lost.items() if count})
 
@@ -149,24 +149,27 @@ def _pieces(
     yield start, end
 
 
-def _pause_finder(levels: np.ndarray, probabilities: np.ndarray, origin: int) -> Callable[[int, int], int]:
+def _pause_finder(levels: np.ndarray, waveform: np.ndarray, origin: int) -> Callable[[int, int], int]:
     """Pass 2 for one passage: a function from a window of samples [low, high] to the best sample in it to cut at.
 
     Args:
         levels: of the whole recording, from `frame_levels`.
-        probabilities: VAD, one per 32 ms frame counted from the sample `origin`.
+        waveform: the whole recording; the VAD hears no more of it than the windows and what leads up to them.
+        origin: where the passage begins: nothing before it is heard.
     """
 
     def pause(low: int, high: int) -> int:
-        first = -(-(low - origin) // vad.FRAME_SAMPLES)
-        window = probabilities[first : (high - origin) // vad.FRAME_SAMPLES]
+        begin = max(origin, low - _VAD_LEAD_SAMPLES)
+        probabilities = vad.speech_probabilities(waveform[begin:high])
+        first = -(-(low - begin) // vad.FRAME_SAMPLES)
+        window = probabilities[first : (high - begin) // vad.FRAME_SAMPLES]
         pauses = runs(window < vad.SPEECH_THRESHOLD)
         pauses = pauses[pauses[:, 1] - pauses[:, 0] >= _MIN_PAUSE_FRAMES]
         if len(pauses):
             # Long and deep at once: the area between the threshold and the curve.
             areas = [float((vad.SPEECH_THRESHOLD - window[a:b]).sum()) for a, b in pauses]
             a, b = pauses[int(np.argmax(areas))]
-            low, high = (origin + (first + int(edge)) * vad.FRAME_SAMPLES for edge in (a, b))
+            low, high = (begin + (first + int(edge)) * vad.FRAME_SAMPLES for edge in (a, b))
         return _quietest(levels, low, high)
 
     return pause
@@ -187,7 +190,19 @@ def _overlap(spans: np.ndarray, start: int, stop: int) -> int:
     return int((np.minimum(inside[:, 1], stop) - np.maximum(inside[:, 0], start)).sum())
 
 
-def _speech_share(probabilities: np.ndarray, start: int, stop: int) -> float:
-    """Share of VAD frames with speech among those that [start, stop), counted from the passage's start, touches."""
-    frames = probabilities[start // vad.FRAME_SAMPLES : -(-stop // vad.FRAME_SAMPLES)]
-    return float((frames >= vad.SPEECH_THRESHOLD).mean()) if len(frames) else 0.0
+def _holds_speech(waveform: np.ndarray, origin: int, chunk: Chunk, min_share: float) -> bool:
+    """Whether at least `min_share` of the 32 ms frames of a chunk hold speech.
+
+    Its middle is heard first: speech in that alone is usually enough, and spares the VAD most of its work.
+    Only then all of it, with what its passage (from the sample `origin` on) holds before: quiet voices need a run-up.
+    """
+    length = chunk.stop_sample - chunk.start_sample
+    needed = min_share * (-(-length // vad.FRAME_SAMPLES))
+    middle = max(_VAD_PROBE_SAMPLES, 2 * math.ceil(needed) * vad.FRAME_SAMPLES)
+    first = chunk.start_sample + max(0, (length - middle) // 2)
+    heard = vad.speech_probabilities(waveform[first : min(first + middle, chunk.stop_sample)])
+    if np.count_nonzero(heard >= vad.SPEECH_THRESHOLD) >= needed:
+        return True
+    lead = min(chunk.start_sample - origin, _VAD_RUN_UP_SAMPLES) // vad.FRAME_SAMPLES
+    heard = vad.speech_probabilities(waveform[chunk.start_sample - lead * vad.FRAME_SAMPLES : chunk.stop_sample])[lead:]
+    return bool(np.count_nonzero(heard >= vad.SPEECH_THRESHOLD) >= needed)

@@ -6,6 +6,7 @@ Worker processes write parts and therefore import neither torch nor datasets.
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import json
 import os
@@ -23,7 +24,7 @@ from data_prep.chunks import Chunk, ChunkingOptions
 from data_prep.equalise import EqualiseOptions, equalised
 from data_prep.fingerprint import Fingerprint
 
-_FORMAT = 2  # raise it when the same recording and options would give a different part
+_FORMAT = 3  # raise it when the same recording and options would give a different part
 _DECIDING_PACKAGES = (
     "av",
     "numpy",
@@ -70,6 +71,7 @@ class RecordingFacts:
     error: str | None = None
 
 
+@functools.cache  # reading the metadata of a package takes 5 ms, and every recording asks
 def package_versions(names: tuple[str, ...] = _DECIDING_PACKAGES) -> dict[str, str | None]:
     """Installed version of each package, None for one that is not installed."""
     found: dict[str, str | None] = {}
