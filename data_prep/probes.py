@@ -22,8 +22,8 @@ FOLDS = 5
 MIN_GROUPS = 2 * FOLDS  # of each class: fewer cannot be held out five times and say anything
 SHORTCUT_AUC, STRONG_AUC = 0.6, 0.75
 _RESAMPLES = 400
-# Chance that any probe of a clean dataset is flagged, shared out over the probes (Bonferroni). Bootstrapped intervals of
-# a cross-validated AUC are somewhat too narrow, so that aiming at 5 % flags a little more.
+# Chance that any probe of a clean dataset is flagged, shared out over the probes (Bonferroni). Bootstrapped intervals
+# of a cross-validated AUC are somewhat too narrow: aiming at 5 % flags a little more.
 _FAMILY_ERROR = 0.02
 
 
