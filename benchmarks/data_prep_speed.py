@@ -11,7 +11,6 @@ in process, so that pydub never starts ffmpeg, which would only slow it down. Ne
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 import tempfile
@@ -105,7 +104,7 @@ def main() -> int:
     vad.speech_probabilities(np.zeros(SAMPLING_RATE, np.float32))  # load the model before the clock runs
     with tempfile.TemporaryDirectory() as folder:
         paths = make_recordings(Path(corpus), Path(folder))
-        seconds = sum(wave.open(io.BytesIO(path.read_bytes())).getnframes() for path in paths) / SAMPLING_RATE
+        seconds = sum((path.stat().st_size - 44) // 2 for path in paths) / SAMPLING_RATE  # 44 bytes of header
         print(f"{len(paths)} recordings, {seconds / 60:.1f} min, 16 kHz; processor time, best of several")
         taken = timed(ours, paths, 3)
         print(f"data_prep                  {taken:8.2f} s   {seconds / taken:6.0f}x realtime a core", flush=True)
