@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 from data_prep.arguments import add_build_arguments
-from data_prep.chunking import ChunkingOptions
+from data_prep.chunks import ChunkingOptions
+from data_prep.equalise import EqualiseOptions
 from data_prep.errors import UserError, run_command
 
 _BUILD_HELP = """\
@@ -54,6 +55,21 @@ def _parser() -> argparse.ArgumentParser:
     push.add_argument("dataset", type=Path, metavar="DIR", help="a folder written by build")
     push.add_argument("repo_id", metavar="ID", help="e.g. my-name/my-dataset")
     push.set_defaults(run=_push)
+    for name, run, what in (
+        ("audit", _audit, "find leaks between splits, and what gives the class away besides the voice"),
+        ("describe", _describe, "histograms per class and spectrograms on one page"),
+    ):
+        command = commands.add_parser(name, help=what, description=what[0].upper() + what[1:] + ".")
+        command.add_argument(
+            "dataset", metavar="DATASET", help="a folder written by build, or the id of one on the Hub"
+        )
+        command.add_argument(
+            "--output", type=Path, metavar="DIR", help=f"for the page and the JSON (default: DATASET-{name} beside it)"
+        )
+        command.add_argument(
+            "--max-clips", type=int, default=2000, metavar="N", help="of each split, at random (default %(default)s)"
+        )
+        command.set_defaults(run=run)
     return parser
 
 
@@ -64,10 +80,12 @@ def _build(arguments: argparse.Namespace) -> int:
         raise UserError(f"--sample-per-class is {arguments.sample_per_class}; expected 1 or more")
     if arguments.push_to_hub is not None:
         _check_repo_id(arguments.push_to_hub)  # now, not after hours of work
-    chunking = ChunkingOptions(min_s=arguments.min_s, max_s=arguments.max_s)
+    chunking = ChunkingOptions(min_s=arguments.min_s, max_s=arguments.max_s, gap_ms=arguments.gap_ms)
+    equalise = EqualiseOptions(tuple(arguments.equalise), arguments.band_hz, arguments.level_dbfs)
     # Imported late: spawned workers import this module again and need neither datasets nor tqdm.
-    from data_prep.build import BuildOptions, build, push
+    from data_prep.build import BuildOptions, build
     from data_prep.partition import SplitOptions
+    from data_prep.parts import Recipe
     from data_prep.splits import split_fractions
 
     options = BuildOptions(
@@ -75,7 +93,7 @@ def _build(arguments: argparse.Namespace) -> int:
         output=arguments.output,
         layout=arguments.layout,
         sample_per_class=arguments.sample_per_class,
-        chunking=chunking,
+        recipe=Recipe(chunking, equalise),
         splits=SplitOptions(
             fractions=split_fractions(arguments.splits or (0.8, 0.1, 0.1)),
             keep_corpus_splits=arguments.splits is None,
@@ -101,6 +119,8 @@ def _build(arguments: argparse.Namespace) -> int:
             "and run the same command again: what was finished is kept"
         ) from error
     if arguments.push_to_hub is not None:
+        from data_prep.push import push
+
         push(arguments.output, arguments.push_to_hub)
     return status
 
@@ -109,10 +129,36 @@ def _push(arguments: argparse.Namespace) -> int:
     _check_repo_id(arguments.repo_id)
     if not (arguments.dataset / "dataset_dict.json").is_file():
         raise UserError(f"{arguments.dataset} holds no finished dataset; expected a folder written by: data_prep build")
-    from data_prep.build import push
+    from data_prep.push import push
 
     push(arguments.dataset, arguments.repo_id)
     return 0
+
+
+def _audit(arguments: argparse.Namespace) -> int:
+    from data_prep.audit import audit
+
+    return audit(arguments.dataset, _beside(arguments, "audit"), _max_clips(arguments))
+
+
+def _describe(arguments: argparse.Namespace) -> int:
+    from data_prep.describe import describe
+
+    return describe(arguments.dataset, _beside(arguments, "describe"), _max_clips(arguments))
+
+
+def _beside(arguments: argparse.Namespace, what: str) -> Path:
+    """--output, or a folder beside the dataset, in the current folder for one of the Hub."""
+    if arguments.output is not None:
+        return arguments.output
+    dataset = Path(arguments.dataset)
+    return (dataset.resolve().parent if dataset.exists() else Path()) / f"{dataset.resolve().name}-{what}"
+
+
+def _max_clips(arguments: argparse.Namespace) -> int:
+    if arguments.max_clips < 1:
+        raise UserError(f"--max-clips is {arguments.max_clips}; expected 1 or more")
+    return arguments.max_clips
 
 
 def _check_repo_id(repo_id: str) -> None:

@@ -6,7 +6,8 @@ import argparse
 import os
 from pathlib import Path
 
-from data_prep.chunking import ChunkingOptions
+from data_prep.chunks import ChunkingOptions
+from data_prep.equalise import STEPS, EqualiseOptions
 
 # The names of `data_prep.layouts.LAYOUT_NAMES` (a test compares them): importing it here would cost every worker.
 _LAYOUTS = (
@@ -26,6 +27,7 @@ def add_build_arguments(build: argparse.ArgumentParser) -> None:
     build.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the dataset")
     _add_reading(build.add_argument_group("reading"))
     _add_chunking(build.add_argument_group("chunking"))
+    _add_equalising(build.add_argument_group("equalising", "what the audit found, taken from both classes alike"))
     _add_splits(build.add_argument_group("splits"))
     build.add_argument(
         "--workers",
@@ -65,6 +67,41 @@ def _add_chunking(group: argparse._ArgumentGroup) -> None:
         default=defaults.max_s,
         metavar="S",
         help="longest chunk in seconds, at least twice --min-s (default %(default)s)",
+    )
+
+    group.add_argument(
+        "--gap-ms",
+        type=int,
+        default=defaults.gap_ms,
+        metavar="MS",
+        help="shorten silences inside a chunk to this many milliseconds (default: kept as they are, so that a chunk is "
+        "the recording's own samples); the column gap_removed_s says what was cut out",
+    )
+
+
+def _add_equalising(group: argparse._ArgumentGroup) -> None:
+    defaults = EqualiseOptions()
+    group.add_argument(
+        "--equalise",
+        nargs="+",
+        choices=STEPS,
+        default=(),
+        help="trim: no silence at the edges; band: one band; level: one level of the sound; codec: all once through "
+        "MP3; chunks are then no longer the recording's own samples",
+    )
+    group.add_argument(
+        "--band-hz",
+        type=float,
+        default=defaults.band_hz,
+        metavar="HZ",
+        help="upper edge for band (default %(default)g)",
+    )
+    group.add_argument(
+        "--level-dbfs",
+        type=float,
+        default=defaults.level_dbfs,
+        metavar="DB",
+        help="target for level (default %(default)g)",
     )
 
 

@@ -25,6 +25,8 @@ _BLOCK_S = 10.0
 # speech); libopus is the reference, and what libsndfile and so librosa use.
 _PREFERRED_DECODER = {"opus": "libopus"}
 
+_GUESSED_DURATIONS = frozenset({"aac", "mp3", "mpegts", "ac3", "eac3"})  # streams without a header of their own
+
 Source = str | os.PathLike | bytes | BinaryIO
 
 
@@ -34,12 +36,16 @@ class AudioError(Exception):
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What the container says before anything is decoded. Rate in hertz."""
+    """What the container says before anything is decoded. Rate in hertz.
+
+    `stated_s` is the duration in its header; None where there is none, or FFmpeg would only guess it from the bit rate.
+    """
 
     container: str
     codec: str
     sampling_rate: int
     channels: int
+    stated_s: float | None = None
 
 
 class AudioReader:
@@ -65,7 +71,13 @@ class AudioReader:
                 raise AudioError("no audio stream in the file")
             self._stream = self._container.streams.audio[0]
             codec = self._stream.codec_context
-            self.info = AudioInfo(self._container.format.name, codec.name, codec.sample_rate or 0, codec.channels or 0)
+            self.info = AudioInfo(
+                self._container.format.name,
+                codec.name,
+                codec.sample_rate or 0,
+                codec.channels or 0,
+                _stated_s(self._container, self._stream),
+            )
             self._decoder = _decoder(codec)
         except AudioError:
             self.close()
@@ -200,6 +212,14 @@ def open_source(source: Source) -> BinaryIO:
         return path.open("rb")
     except OSError as error:
         raise AudioError(f"cannot be read ({error.strerror or error})") from error
+
+
+def _stated_s(container: av.container.InputContainer, stream: av.AudioStream) -> float | None:
+    if container.format.name in _GUESSED_DURATIONS:
+        return None
+    if stream.duration is not None and stream.time_base is not None:
+        return float(stream.duration * stream.time_base)
+    return None if container.duration is None else container.duration / av.time_base
 
 
 def _decoder(codec: av.CodecContext) -> av.CodecContext:

@@ -7,20 +7,19 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from datasets import load_from_disk
 from tqdm import tqdm
 
-from data_prep.chunking import ChunkingOptions
+from data_prep.card import dataset_card
 from data_prep.errors import EXIT_SOME_FAILED, UserError
+from data_prep.fingerprint import near_duplicates
 from data_prep.groups import connected_groups
-from data_prep.hub import cache_only, first_line
 from data_prep.inputs import Inputs, read_inputs, sample_per_class
 from data_prep.labels import LABELS
 from data_prep.layouts import AUTO, Row
 from data_prep.layouts.base import EXAMPLES
 from data_prep.layouts.remote import is_remote
 from data_prep.partition import SplitOptions, achieved, partition
-from data_prep.parts import RecordingFacts, package_versions, part_path
+from data_prep.parts import Recipe, RecordingFacts, package_versions, part_path, read_fingerprint
 from data_prep.recording import PrepareTask, prepare_recording
 from data_prep.report import DUPLICATE, FAILED, NO_CHUNKS, USED, Outcome, report_of, table
 from data_prep.splits import split_fractions
@@ -47,7 +46,7 @@ class BuildOptions:
     output: Path
     layout: str = AUTO
     sample_per_class: int | None = None
-    chunking: ChunkingOptions = field(default_factory=ChunkingOptions)
+    recipe: Recipe = field(default_factory=Recipe)
     splits: SplitOptions = field(default_factory=lambda: SplitOptions(split_fractions((0.8, 0.1, 0.1))))
     workers: int = 1
     overwrite: bool = False
@@ -69,7 +68,7 @@ def build(options: BuildOptions) -> int:
     _say(f"found {len(found.rows)} recordings, passed over {found.skipped} other files")
     _mention_readings(found)
     outcomes = _prepare(rows, output, options)
-    outcomes, parted = _with_splits(outcomes, options.splits)
+    outcomes, parted = _with_splits(outcomes, output, options)
     facts = {
         "options": _asked(options),
         "versions": package_versions(_REPORTED_PACKAGES),
@@ -78,7 +77,8 @@ def build(options: BuildOptions) -> int:
         "skipped_files": found.skipped,
         "unreadable_folders": found.unreadable_folders,
     }
-    output.write(_chosen(outcomes, output, options), report_of(outcomes, facts))
+    report = report_of(outcomes, facts)
+    output.write(_chosen(outcomes, output, options), report, dataset_card(outcomes, report))
     print(table(outcomes))
     _say(f"dataset and report.json are in {options.output}")
     return EXIT_SOME_FAILED if any(outcome.status == FAILED for outcome in outcomes) else 0
@@ -91,26 +91,9 @@ def _asked(options: BuildOptions) -> dict:
         "inputs": [name if is_remote(name) else Path(name).resolve().name for name in map(str, options.inputs)],
         "layout": options.layout,
         "sample_per_class": options.sample_per_class,
-        "chunking": asdict(options.chunking),
+        **asdict(options.recipe),
         "splits": asdict(options.splits) | {"test_manifest": manifest.name if manifest else None},
     }
-
-
-def push(folder: Path, repo_id: str) -> None:
-    """Push a finished dataset to the Hub.
-
-    Raises:
-        UserError: the Hub could not be reached or refused; the dataset on disk stays as it is.
-    """
-    try:
-        if cache_only():
-            raise ConnectionError("the Hub cannot be reached from here")
-        load_from_disk(str(folder)).push_to_hub(repo_id)
-    except Exception as error:  # no network, no token, no permission: each library layer has its own exception
-        raise UserError(
-            f"the dataset is finished in {folder} but could not be pushed to {repo_id} ({first_line(error)}); "
-            f"check the network and `hf auth login`, then push it with: python -m data_prep push {folder} {repo_id}"
-        ) from error
 
 
 def _mention_readings(found: Inputs) -> None:
@@ -126,7 +109,7 @@ def _mention_readings(found: Inputs) -> None:
 
 
 def _prepare(rows: Sequence[Row], output: OutputFolder, options: BuildOptions) -> list[Outcome]:
-    tasks = [PrepareTask(row.file.path, output.parts, options.chunking) for row in rows]
+    tasks = [PrepareTask(row.file.path, output.parts, options.recipe) for row in rows]
     results = run_ordered(prepare_recording, tasks, min(options.workers, len(tasks)), _died)
     outcomes: list[Outcome] = []
     first: dict[str, Outcome] = {}  # by sha256
@@ -152,17 +135,20 @@ def _mention(outcomes: Sequence[Outcome]) -> None:
     told = (
         (FAILED, "could not be used", lambda o: o.facts.error),
         (NO_CHUNKS, "hold too little speech for a chunk", lambda o: f"{o.facts.speech_s:.1f} s"),
+        (None, "are incomplete", lambda o: o.facts.warning),
         (DUPLICATE, "are copies of another one", lambda o: f"like {o.duplicate_of}"),
     )
     for status, what, why in told:
-        held = [outcome for outcome in outcomes if outcome.status == status]
+        held = [o for o in outcomes if (o.status == status if status else o.facts.warning is not None)]
         if held:
             _say(f"{len(held)} recordings {what}:")
             for outcome in held[:EXAMPLES]:
                 _say(f"  {outcome.name}: {why(outcome)}")
 
 
-def _with_splits(outcomes: Sequence[Outcome], options: SplitOptions) -> tuple[list[Outcome], dict]:
+def _with_splits(
+    outcomes: Sequence[Outcome], output: OutputFolder, options: BuildOptions
+) -> tuple[list[Outcome], dict]:
     """The outcomes with their groups and splits, and what report.json says about the splits."""
     used = [index for index, outcome in enumerate(outcomes) if outcome.status == USED]
     rows = [outcomes[index].row for index in used]
@@ -172,9 +158,15 @@ def _with_splits(outcomes: Sequence[Outcome], options: SplitOptions) -> tuple[li
                 f"none of the {label} recordings holds a chunk of speech; add {label} recordings, or lower --min-s if "
                 "they are short"
             )
-    groups = connected_groups([_keys(row, options.group_by) for row in rows])
+    parts = (part_path(output.parts, outcomes[index].facts.sha256, options.recipe) for index in used)
+    copies = near_duplicates([read_fingerprint(part) for part in parts])
+    if copies:
+        told = f"{rows[copies[0].first].file.name} and {rows[copies[0].second].file.name}"
+        _say(f"{len(copies)} pairs of recordings hold the same audio and stay in one split, e.g. {told}")
+    keys = [_keys(row, options.splits.group_by) for row in rows]
+    groups = connected_groups(keys, [(copy.first, copy.second) for copy in copies])
     seconds = [outcomes[index].chunk_s for index in used]
-    parted = partition(rows, groups, seconds, options)
+    parted = partition(rows, groups, seconds, options.splits)
     if parted.crossing:
         _say(
             f"the corpus' own splits part {len(parted.crossing)} groups that share a source or speaker, e.g. "
@@ -190,6 +182,15 @@ def _with_splits(outcomes: Sequence[Outcome], options: SplitOptions) -> tuple[li
         "kept_from_corpus": parted.kept,
         "crossing_groups": parted.crossing[:EXAMPLES],
         "crossing_group_count": len(parted.crossing),
+        "near_duplicates": [
+            {
+                "first": rows[copy.first].file.name,
+                "second": rows[copy.second].file.name,
+                "shift_s": copy.shift_s,
+                "share": copy.share,
+            }
+            for copy in copies
+        ],
     }
 
 
@@ -206,7 +207,7 @@ def _chosen(outcomes: Sequence[Outcome], output: OutputFolder, options: BuildOpt
     for outcome in outcomes:
         if outcome.status == USED:
             sha256 = outcome.facts.sha256
-            part = part_path(output.parts, sha256, options.chunking)
+            part = part_path(output.parts, sha256, options.recipe)
             chosen.append(PreparedRecording(outcome.row, sha256, outcome.split, part))
     return chosen
 

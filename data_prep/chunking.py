@@ -1,89 +1,34 @@
 """Recording to chunks in two passes: split on silence and join short neighbours, then cut what is too long at pauses.
 
 Pass 1 (`data_prep.energy`) finds the spans of sound. Spans with less than `max_gap_ms` between them form a passage. A
-passage that fits `max_s` is one chunk, true gaps included. A longer one is cut from the left, each time inside the
-window that leaves both the piece and the rest at least `min_s` long (it is never empty because max_s >= 2 * min_s):
-at the longest silence between spans, or, where the window holds none, pass 2: at the best pause the VAD hears, or
-else at the quietest instant. Positions are whole samples throughout.
+passage that fits `max_s` is one chunk, true gaps included (or shortened on request: `data_prep.gaps`). One that is a
+little shorter than `min_s` is widened into the silence around it. A longer one is cut from the left, each time inside
+the window that leaves both the piece and the rest at least `min_s` long (never empty because max_s >= 2 * min_s): at
+the longest silence between spans, or, where the window holds none, pass 2: at the best pause the VAD hears, or else at
+the quietest instant. Positions are whole samples throughout.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from data_prep import vad
 from data_prep.audio import SAMPLING_RATE
+from data_prep.chunks import Chunk, ChunkingOptions
 from data_prep.energy import HOP_SAMPLES, frame_levels, runs, sound_spans
-from data_prep.errors import UserError
+from data_prep.gaps import Timeline
 
 TOO_SHORT = "too_short"
 NO_SPEECH = "no_speech"
 _CLICK_MS = 50  # shorter than any syllable: lip noise, a switch
+_VAD_LEAD_SAMPLES = 2 * SAMPLING_RATE  # the VAD hears better after a second or two
+_VAD_RUN_UP_SAMPLES = 15 * SAMPLING_RATE
+_VAD_PROBE_SAMPLES = 3 * SAMPLING_RATE // 2
 _MIN_PAUSE_FRAMES = 2  # 64 ms below the speech threshold: one 32 ms dip is a plosive's closure, not a pause
-
-
-@dataclass(frozen=True)
-class ChunkingOptions:
-    """How recordings become chunks.
-
-    Attributes:
-        min_s: shortest chunk. Below about 2.5 s a detector hears too little to decide.
-        max_s: longest chunk; 13 s keeps a batch of the 300M-parameter encoder within a 16 GB card.
-        min_silence_ms: shortest silence that separates two spans; closures inside words stay below 200 ms.
-        pad_ms: kept around each span: the gate opens late on soft onsets and closes early on fading ends.
-        max_gap_ms: longest silence that neighbours are joined across; more would make chunks of silence.
-        min_speech_share: a chunk with a smaller share of VAD speech is dropped: music, noise, a hum. 0 keeps all.
-
-    Raises:
-        UserError: values that contradict each other.
-    """
-
-    min_s: float = 2.5
-    max_s: float = 13.0
-    min_silence_ms: int = 300
-    pad_ms: int = 100
-    max_gap_ms: int = 1500
-    min_speech_share: float = 0.1
-
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.max_s) and self.min_s >= 0.1):
-            raise UserError(f"chunks of {self.min_s} to {self.max_s} s were asked for; min-s must be at least 0.1 s")
-        if self.max_s < 2 * self.min_s:
-            raise UserError(
-                f"max-s is {self.max_s} and min-s is {self.min_s}, but a recording can only be cut into pieces within "
-                f"both when max-s is at least twice min-s; use --max-s {2 * self.min_s:g} or more"
-            )
-        if not 0 <= 2 * self.pad_ms < self.min_silence_ms <= self.max_gap_ms:
-            raise UserError(
-                f"pad_ms={self.pad_ms}, min_silence_ms={self.min_silence_ms}, max_gap_ms={self.max_gap_ms}: expected "
-                "0 <= 2 * pad_ms < min_silence_ms <= max_gap_ms"
-            )
-        if not 0 <= self.min_speech_share <= 1:
-            raise UserError(f"min_speech_share is {self.min_speech_share}; expected a share between 0 and 1")
-
-    @property
-    def min_samples(self) -> int:
-        return math.ceil(self.min_s * SAMPLING_RATE)
-
-    @property
-    def max_samples(self) -> int:
-        return math.floor(self.max_s * SAMPLING_RATE)
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """The samples [start_sample, start_sample + n_samples) of the recording at 16 kHz."""
-
-    start_sample: int
-    n_samples: int
-
-    @property
-    def stop_sample(self) -> int:
-        return self.start_sample + self.n_samples
 
 
 @dataclass(frozen=True)
@@ -119,7 +64,8 @@ def chunk_recording(waveform: np.ndarray, options: ChunkingOptions | None = None
         options: defaults when None.
 
     Returns:
-        `Chunking`; chunk i is `waveform[start_sample : start_sample + n_samples]`. Equal input gives equal output.
+        `Chunking`; chunk i is `waveform[start_sample : start_sample + n_samples]` unless gaps were shortened, and
+        `chunk.cut(waveform)` in any case. Equal input gives equal output.
     """
     options = options or ChunkingOptions()
     levels = frame_levels(waveform)
@@ -127,20 +73,31 @@ def chunk_recording(waveform: np.ndarray, options: ChunkingOptions | None = None
     chunks: list[Chunk] = []
     lost = {TOO_SHORT: 0, NO_SPEECH: 0}
     kept = 0
-    for passage in _passages(spans, options):
+    passages = list(_passages(spans, options))
+    limits = [0, *(int(passage[-1, 1]) for passage in passages)]  # where the passage before ends
+    for index, passage in enumerate(passages):
+        timeline = Timeline.without_gaps(passage, options.gap_ms)
+        squeezed = timeline.squeeze(passage)
         start, stop = int(passage[0, 0]), int(passage[-1, 1])
-        if stop - start < options.min_samples:
-            lost[TOO_SHORT] += _overlap(passage, start, stop)
-            continue
-        probabilities = vad.speech_probabilities(waveform[start:stop])
-        pause = _pause_finder(levels, probabilities, start)
-        for piece_start, piece_stop in _pieces(passage, options, pause):
-            speech = _overlap(passage, piece_start, piece_stop)
-            if _speech_share(probabilities, piece_start - start, piece_stop - start) < options.min_speech_share:
-                lost[NO_SPEECH] += speech
-            else:
+        pieces: Iterable[tuple[int, int]]
+        if squeezed[-1, 1] - squeezed[0, 0] < options.min_samples:
+            after = int(passages[index + 1][0, 0]) if index + 1 < len(passages) else len(waveform)
+            before = max(limits[index], chunks[-1].stop_sample if chunks else 0)
+            widened = _widened(squeezed, start - before, after - stop, options)
+            if widened is None:
+                lost[TOO_SHORT] += _overlap(passage, start, stop)
+                continue
+            pieces = [widened]
+        else:
+            pieces = _pieces(squeezed, options, timeline.wrap(_pause_finder(levels, waveform, start)))
+        for piece_start, piece_stop in pieces:
+            speech = _overlap(squeezed, piece_start, piece_stop)
+            chunk = Chunk(*timeline.chunk(piece_start, piece_stop))
+            if _holds_speech(waveform, start, chunk, options.min_speech_share):
                 kept += speech
-                chunks.append(Chunk(piece_start, piece_stop - piece_start))
+                chunks.append(chunk)
+            else:
+                lost[NO_SPEECH] += speech
     found = int((spans[:, 1] - spans[:, 0]).sum())
     return Chunking(tuple(chunks), found, kept, {reason: count for reason, count in lost.items() if count})
 
@@ -150,6 +107,16 @@ def _speech_spans(levels: np.ndarray, n_samples: int, options: ChunkingOptions) 
     hop_ms = 1000 * HOP_SAMPLES // SAMPLING_RATE
     frames = (-(-value // hop_ms) for value in (_CLICK_MS, options.min_silence_ms, options.pad_ms))
     return np.minimum(sound_spans(levels, *frames) * HOP_SAMPLES, n_samples)
+
+
+def _widened(squeezed: np.ndarray, before: int, after: int, options: ChunkingOptions) -> tuple[int, int] | None:
+    """A passage stretched to `min_samples` into `before` and `after` samples of silence; None if those are too few."""
+    start, stop = int(squeezed[0, 0]), int(squeezed[-1, 1])
+    missing = options.min_samples - (stop - start)
+    if missing > options.widen_share * options.min_samples or missing > before + after:
+        return None
+    left = min(before, max(missing // 2, missing - after))
+    return start - left, stop + missing - left
 
 
 def _passages(spans: np.ndarray, options: ChunkingOptions) -> Iterator[np.ndarray]:
@@ -182,24 +149,27 @@ def _pieces(
     yield start, end
 
 
-def _pause_finder(levels: np.ndarray, probabilities: np.ndarray, origin: int) -> Callable[[int, int], int]:
+def _pause_finder(levels: np.ndarray, waveform: np.ndarray, origin: int) -> Callable[[int, int], int]:
     """Pass 2 for one passage: a function from a window of samples [low, high] to the best sample in it to cut at.
 
     Args:
         levels: of the whole recording, from `frame_levels`.
-        probabilities: VAD, one per 32 ms frame counted from the sample `origin`.
+        waveform: the whole recording; the VAD hears no more of it than the windows and what leads up to them.
+        origin: where the passage begins: nothing before it is heard.
     """
 
     def pause(low: int, high: int) -> int:
-        first = -(-(low - origin) // vad.FRAME_SAMPLES)
-        window = probabilities[first : (high - origin) // vad.FRAME_SAMPLES]
+        begin = max(origin, low - _VAD_LEAD_SAMPLES)
+        probabilities = vad.speech_probabilities(waveform[begin:high])
+        first = -(-(low - begin) // vad.FRAME_SAMPLES)
+        window = probabilities[first : (high - begin) // vad.FRAME_SAMPLES]
         pauses = runs(window < vad.SPEECH_THRESHOLD)
         pauses = pauses[pauses[:, 1] - pauses[:, 0] >= _MIN_PAUSE_FRAMES]
         if len(pauses):
             # Long and deep at once: the area between the threshold and the curve.
             areas = [float((vad.SPEECH_THRESHOLD - window[a:b]).sum()) for a, b in pauses]
             a, b = pauses[int(np.argmax(areas))]
-            low, high = (origin + (first + int(edge)) * vad.FRAME_SAMPLES for edge in (a, b))
+            low, high = (begin + (first + int(edge)) * vad.FRAME_SAMPLES for edge in (a, b))
         return _quietest(levels, low, high)
 
     return pause
@@ -220,7 +190,19 @@ def _overlap(spans: np.ndarray, start: int, stop: int) -> int:
     return int((np.minimum(inside[:, 1], stop) - np.maximum(inside[:, 0], start)).sum())
 
 
-def _speech_share(probabilities: np.ndarray, start: int, stop: int) -> float:
-    """Share of VAD frames with speech among those that [start, stop), counted from the passage's start, touches."""
-    frames = probabilities[start // vad.FRAME_SAMPLES : -(-stop // vad.FRAME_SAMPLES)]
-    return float((frames >= vad.SPEECH_THRESHOLD).mean()) if len(frames) else 0.0
+def _holds_speech(waveform: np.ndarray, origin: int, chunk: Chunk, min_share: float) -> bool:
+    """Whether at least `min_share` of the 32 ms frames of a chunk hold speech.
+
+    Its middle is heard first: speech in that alone is usually enough, and spares the VAD most of its work.
+    Only then all of it, with what its passage (from the sample `origin` on) holds before: quiet voices need a run-up.
+    """
+    length = chunk.stop_sample - chunk.start_sample
+    needed = min_share * (-(-length // vad.FRAME_SAMPLES))
+    middle = max(_VAD_PROBE_SAMPLES, 2 * math.ceil(needed) * vad.FRAME_SAMPLES)
+    first = chunk.start_sample + max(0, (length - middle) // 2)
+    heard = vad.speech_probabilities(waveform[first : min(first + middle, chunk.stop_sample)])
+    if np.count_nonzero(heard >= vad.SPEECH_THRESHOLD) >= needed:
+        return True
+    lead = min(chunk.start_sample - origin, _VAD_RUN_UP_SAMPLES) // vad.FRAME_SAMPLES
+    heard = vad.speech_probabilities(waveform[chunk.start_sample - lead * vad.FRAME_SAMPLES : chunk.stop_sample])[lead:]
+    return bool(np.count_nonzero(heard >= vad.SPEECH_THRESHOLD) >= needed)

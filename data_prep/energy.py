@@ -13,6 +13,9 @@ SILENCE_DBFS = -80.0
 _BLOCK_FRAMES = 60_000  # 10 minutes at a time, so that a memory-mapped recording is never held whole
 _WINDOW_FRAMES = 3_000  # the background is measured every 30 s: long recordings change rooms, voices and gain
 _MIN_CONTRAST_DB = 12.0
+# A pause longer than this is judged once more by its own levels: after a sudden drop in level speech looks like one.
+_LONG_PAUSE_FRAMES = 300
+_PAUSE_EDGE_FRAMES = 30  # where the sound around it still rings
 _SMOOTHING_FRAMES = 3  # 30 ms: one 10 ms frame is shorter than the pitch period of a low voice
 
 
@@ -80,6 +83,19 @@ def runs(mask: np.ndarray) -> np.ndarray:
     return edges.reshape(-1, 2)
 
 
+def _open(levels: np.ndarray) -> np.ndarray:
+    """Where the gate is open: bool of shape (frames,)."""
+    sound = levels > gate_thresholds(levels)
+    for start, stop in runs(~sound):
+        start, stop = start + _PAUSE_EDGE_FRAMES, stop - _PAUSE_EDGE_FRAMES
+        if stop - start >= _LONG_PAUSE_FRAMES:
+            pause = levels[start:stop]
+            threshold = _threshold(pause)
+            if threshold is not None:
+                sound[start:stop] = pause > threshold
+    return sound
+
+
 def sound_spans(levels: np.ndarray, min_sound_frames: int, min_silence_frames: int, pad_frames: int) -> np.ndarray:
     """Stretches where the gate is open, in frames.
 
@@ -89,7 +105,7 @@ def sound_spans(levels: np.ndarray, min_sound_frames: int, min_silence_frames: i
     Returns:
         integers of shape (spans, 2), start and end (exclusive), ascending and disjoint, within the recording.
     """
-    spans = runs(levels > gate_thresholds(levels))
+    spans = runs(_open(levels))
     if len(spans) > 1:
         parted = spans[1:, 0] - spans[:-1, 1] >= min_silence_frames
         spans = np.column_stack((spans[np.append(True, parted), 0], spans[np.append(parted, True), 1]))

@@ -12,8 +12,18 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.audio import SAMPLING_RATE, AudioError, AudioReader, open_source
-from data_prep.chunking import ChunkingOptions, chunk_recording
-from data_prep.parts import RecordingFacts, part_path, read_facts, write_part
+from data_prep.chunking import chunk_recording
+from data_prep.equalise import trim
+from data_prep.fingerprint import fingerprint
+from data_prep.parts import (
+    MAX_DURATION_GAP_S,
+    MAX_DURATION_GAP_SHARE,
+    Recipe,
+    RecordingFacts,
+    part_path,
+    read_facts,
+    write_part,
+)
 
 # Longer recordings are decoded into a file and memory-mapped: 30 minutes are 115 MB of float32.
 _IN_MEMORY_SAMPLES = 30 * 60 * SAMPLING_RATE
@@ -25,7 +35,7 @@ class PrepareTask:
 
     path: Path
     parts: Path
-    options: ChunkingOptions
+    options: Recipe
 
 
 def prepare_recording(task: PrepareTask) -> RecordingFacts:
@@ -54,6 +64,7 @@ def prepare_recording(task: PrepareTask) -> RecordingFacts:
                 codec=info.codec,
                 sampling_rate=info.sampling_rate,
                 channels=info.channels,
+                stated_s=info.stated_s,
             )
             with decoded(reader, task.parts) as waveform:
                 facts = replace(facts, corrupt_packets=reader.corrupt_packets)
@@ -65,16 +76,28 @@ def prepare_recording(task: PrepareTask) -> RecordingFacts:
         return replace(facts, error=_sentence(error))
 
 
-def _chunk_and_store(waveform: np.ndarray, facts: RecordingFacts, part: Path, options: ChunkingOptions) -> None:
-    chunking = chunk_recording(waveform, options)
+def _chunk_and_store(waveform: np.ndarray, facts: RecordingFacts, part: Path, options: Recipe) -> None:
+    chunking = chunk_recording(waveform, options.chunking)
+    chunks = chunking.chunks
+    if "trim" in options.equalise.steps:
+        chunks = tuple(trim(chunk, chunk.cut(waveform), options.chunking) for chunk in chunks)
+    duration_s = len(waveform) / SAMPLING_RATE
     facts = replace(
         facts,
-        duration_s=len(waveform) / SAMPLING_RATE,
+        duration_s=duration_s,
+        warning=_duration_warning(facts.stated_s, duration_s),
         speech_s=chunking.speech_s,
-        chunk_samples=tuple(chunk.n_samples for chunk in chunking.chunks),
+        chunk_samples=tuple(chunk.n_samples for chunk in chunks),
         losses=chunking.losses,
+        gap_removed_s=sum(chunk.removed_samples for chunk in chunks) / SAMPLING_RATE,
     )
-    write_part(part, facts, waveform, chunking.chunks)
+    write_part(part, facts, waveform, chunks, fingerprint(waveform), options.equalise)
+
+
+def _duration_warning(stated_s: float | None, duration_s: float) -> str | None:
+    if stated_s is None or abs(stated_s - duration_s) <= max(MAX_DURATION_GAP_S, MAX_DURATION_GAP_SHARE * stated_s):
+        return None
+    return f"the file states {stated_s:.1f} s and {duration_s:.1f} s could be decoded: it is cut short or has holes"
 
 
 @contextmanager

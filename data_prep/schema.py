@@ -17,6 +17,8 @@ FEATURES = Features(
         "source": Value("string"),  # the recording it was cut from: "<first 16 hex digits of its sha256>:<name>"
         "start_s": Value("float64"),  # within the recording resampled to 16 kHz; start_s * 16000 is a whole number
         "duration_s": Value("float64"),
+        # Silence cut out of the chunk on request (--gap-ms); 0: the chunk is the recording's samples, unbroken.
+        "gap_removed_s": Value("float64"),
         "speaker": Value("string"),  # null when unknown, as for the next three
         "generator": Value("string"),  # "human" for real speech
         "language": Value("string"),

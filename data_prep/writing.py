@@ -21,7 +21,7 @@ from data_prep.layouts import Row
 from data_prep.parts import read_chunks
 from data_prep.schema import FEATURES, SPLITS
 
-REPORT_NAME = "report.json"
+REPORT_NAME, CARD_NAME = "report.json", "README.md"
 _FINISHED_MARK = "dataset_dict.json"  # what load_from_disk looks for; moved into place last
 _WORK_FOLDER = ".building"
 _ROWS_PER_WRITE = 64
@@ -76,15 +76,16 @@ class OutputFolder:
         """Where the parts of finished recordings lie until the dataset is complete."""
         return self.work / "parts"
 
-    def write(self, recordings: Iterable[PreparedRecording], report: dict) -> None:
-        """Write the dataset and `report`, put both in place, and remove the work in progress."""
+    def write(self, recordings: Iterable[PreparedRecording], report: dict, card: str) -> None:
+        """Write the dataset, `report` and `card` (README.md), put them in place, and remove the work in progress."""
         draft = self.work / "dataset"
         shutil.rmtree(draft, ignore_errors=True)
         _write_dataset(list(recordings), self.work / "rows", draft)
         text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
         (draft / REPORT_NAME).write_text(text + "\n", encoding="utf-8")
+        (draft / CARD_NAME).write_text(card, encoding="utf-8")
         (self.path / _FINISHED_MARK).unlink(missing_ok=True)
-        for name in (*SPLITS, REPORT_NAME):
+        for name in (*SPLITS, REPORT_NAME, CARD_NAME):
             shutil.rmtree(self.path / name, ignore_errors=True)
             if (draft / name).exists():
                 (draft / name).replace(self.path / name)
@@ -132,6 +133,7 @@ def _rows(recording: PreparedRecording) -> Iterator[dict]:
             "source": recording.source,
             "start_s": chunk.start_sample / SAMPLING_RATE,
             "duration_s": chunk.n_samples / SAMPLING_RATE,
+            "gap_removed_s": chunk.removed_samples / SAMPLING_RATE,
             "speaker": recording.row.speaker,
             "generator": recording.row.generator,
             "language": recording.row.language,

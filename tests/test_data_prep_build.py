@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from datasets import load_from_disk
+from huggingface_hub import DatasetCard
 
 from data_prep import build as build_module
+from data_prep import push as push_module
 from data_prep import recording
 from data_prep.__main__ import main
 from data_prep.audio import SAMPLING_RATE, load_audio, pcm16
@@ -245,15 +247,25 @@ def test_too_few_recordings_for_the_splits(corpus, tmp_path, capsys):
 
 
 def test_pushing_calls_the_real_method_and_explains_being_offline(corpus, tmp_path, monkeypatch, capsys):
-    pushed = []
-    monkeypatch.setattr(build_module, "cache_only", lambda: False)
+    pushed, cards = [], []
+    monkeypatch.setattr(push_module, "cache_only", lambda: False)
+    monkeypatch.setattr(
+        DatasetCard, "load", lambda repo_id: DatasetCard("---\nconfigs:\n- config_name: default\n---\n")
+    )
+    monkeypatch.setattr(
+        DatasetCard, "push_to_hub", lambda self, repo_id, repo_type: cards.append((str(self), repo_type))
+    )
     monkeypatch.setattr(
         "datasets.DatasetDict.push_to_hub", lambda self, repo_id: pushed.append((sorted(self), repo_id))
     )
     output = tmp_path / "out"
     assert run(corpus, "--output", output, "--push-to-hub", "me/data") == 0
     assert pushed == [(["test", "train", "validation"], "me/data")]
-    monkeypatch.setattr(build_module, "cache_only", lambda: True)
+    ((card, kind),) = cards
+    assert kind == "dataset"
+    assert "config_name: default" in card
+    assert "task_categories" in card
+    monkeypatch.setattr(push_module, "cache_only", lambda: True)
     capsys.readouterr()
     assert main(["push", str(output), "me/data"]) == 2
     assert "could not be pushed to me/data (the Hub cannot be reached" in capsys.readouterr().err
@@ -264,7 +276,8 @@ def test_pushing_calls_the_real_method_and_explains_being_offline(corpus, tmp_pa
 def test_control_c_keeps_what_is_finished_and_leaves_no_process(tmp_path):
     samples = load_audio(EXAMPLES / "real/vctk_p225.mp3")
     for index in range(60):
-        write_wav(tmp_path / "corpus" / ("real", "fake")[index % 2] / f"{index}.wav", np.roll(samples, 100 * index))
+        longer = np.tile(np.roll(samples, 100 * index), 5)  # enough work to be interrupted in
+        write_wav(tmp_path / "corpus" / ("real", "fake")[index % 2] / f"{index}.wav", longer)
     command = [
         sys.executable,
         "-m",
@@ -282,7 +295,7 @@ def test_control_c_keeps_what_is_finished_and_leaves_no_process(tmp_path):
     while not list(tmp_path.glob("out/.building/parts/*/*.parquet")) and time.monotonic() < deadline:
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
-    _, error = process.communicate(timeout=20)
+    _, error = process.communicate(timeout=60)
     assert process.returncode == 130
     assert b"Traceback" not in error
     assert list(tmp_path.glob("out/.building/parts/*/*.parquet"))
@@ -299,3 +312,48 @@ def _group_exists(group: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def test_near_duplicates_stay_in_one_split_and_are_reported(corpus, tmp_path):
+    copy = tmp_path / "corpus"
+    shutil.copytree(corpus, copy)
+    for index in range(3):
+        samples = load_audio(corpus / f"real/spréaker {index}/talk.wav")
+        write_wav(copy / f"real/copy{index}.wav", 0.5 * samples[3_333:])
+    for seed in range(2):
+        output = tmp_path / f"out{seed}"
+        assert run(copy, "--output", output, "--seed", seed) == 0
+        found = report(output)
+        pairs = {(pair["first"], pair["second"]) for pair in found["splits"]["near_duplicates"]}
+        assert pairs == {(f"corpus/real/copy{i}.wav", f"corpus/real/spréaker {i}/talk.wav") for i in range(3)}
+        splits = {entry["name"]: entry["split"] for entry in found["recordings"]}
+        assert all(splits[first] == splits[second] for first, second in pairs)
+
+
+def test_what_a_table_knows_reaches_every_chunk_and_speakers_stay_whole(corpus, tmp_path):
+    copy = tmp_path / "corpus"
+    shutil.copytree(corpus, copy)
+    lines = ["file_name,label,speaker,generator,language"]
+    lines += [f"real/spréaker {i}/talk.wav,real,s{i},,en" for i in range(3)]
+    lines += [f"fake/spréaker {i}/talk.wav,fake,s{i % 3},vits,en" for i in range(4)]
+    (copy / "metadata.csv").write_text("\n".join(lines), encoding="utf-8")
+    assert run(copy, "--output", tmp_path / "out") == 0
+    rows = [row for data in load_from_disk(str(tmp_path / "out")).values() for row in data]
+    assert {(row["label"], row["generator"], row["language"]) for row in rows} == {
+        (0, "human", "en"),
+        (1, "vits", "en"),
+    }
+    places = {(row["speaker"], row["split"]) for row in rows}
+    assert len(places) == 3, "a speaker in two splits"
+    assert report(tmp_path / "out")["splits"]["groups"] == 3
+
+
+def test_the_card_lies_beside_the_data_and_its_numbers_are_the_reports(built):
+    card = DatasetCard((built / "README.md").read_text(encoding="utf-8"))
+    assert card.data.task_categories == ["audio-classification"]
+    for split, cells in report(built)["totals"].items():
+        for label, cell in cells.items():
+            row = f"| {split} | {label} | {cell['recordings']} | {cell['chunks']} | {cell['minutes']:.1f} |"
+            assert row in card.text
+    assert "sample-exact" in card.text
+    assert str(built.parent) not in card.text

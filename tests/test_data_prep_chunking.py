@@ -14,6 +14,7 @@ from data_prep.audio import SAMPLING_RATE, load_audio
 from data_prep.chunking import NO_SPEECH, TOO_SHORT, ChunkingOptions, chunk_recording
 from data_prep.energy import HOP_SAMPLES, frame_levels, runs
 from data_prep.errors import UserError
+from data_prep.gaps import Timeline
 
 RECORDINGS = Path(__file__).parents[1] / "examples/recordings"
 
@@ -33,13 +34,14 @@ PIECE = st.one_of(
     st.tuples(st.just("noise"), st.floats(0.01, 6), st.floats(1e-5, 0.3)),
 )
 OPTIONS = st.builds(
-    lambda min_s, factor, share, gap: ChunkingOptions(
-        min_s=min_s, max_s=min_s * factor, min_speech_share=share, max_gap_ms=gap
+    lambda min_s, factor, share, gap, kept: ChunkingOptions(
+        min_s=min_s, max_s=min_s * factor, min_speech_share=share, max_gap_ms=gap, gap_ms=kept
     ),
     st.floats(0.3, 4),
     st.floats(2, 5),
     st.sampled_from([0.0, 0.1]),
     st.sampled_from([300, 1500, 4000]),
+    st.sampled_from([None, None, 0, 50, 300]),
 )
 
 
@@ -65,6 +67,10 @@ def check(waveform: np.ndarray, options: ChunkingOptions) -> chunking.Chunking:
         assert options.min_s * SAMPLING_RATE <= chunk.n_samples <= options.max_s * SAMPLING_RATE
         assert chunk.start_sample >= stop, "chunks overlap or are out of order"
         assert all(type(value) is int for value in (chunk.start_sample, chunk.n_samples))
+        assert len(chunk.cut(waveform)) == chunk.n_samples
+        assert options.gap_ms is not None or not chunk.removed
+        edges = [chunk.start_sample, *(edge for stretch in chunk.removed for edge in stretch), chunk.stop_sample]
+        assert edges == sorted(set(edges)), "removed stretches overlap, are empty or lie outside"
         stop = chunk.stop_sample
     assert stop <= len(waveform)
     assert result.speech_samples == result.kept_samples + sum(result.lost_samples.values())
@@ -212,8 +218,67 @@ def test_frame_levels_do_not_depend_on_the_block_size(monkeypatch):
         {"pad_ms": 200},
         {"max_gap_ms": 100},
         {"min_speech_share": 2},
+        {"gap_ms": 2000},
+        {"gap_ms": -1},
+        {"widen_share": -1},
     ],
 )
 def test_contradictory_options_are_told_in_one_sentence(wrong):
     with pytest.raises(UserError, match="\\d"):
         replace(ChunkingOptions(), **wrong)
+
+
+def test_gaps_are_shortened_only_when_asked_and_what_is_left_is_the_recording():
+    words = [speech()[a:b] for a, b in loudest_words(3)]
+    waveform = np.concatenate([noise(2, 1e-4), words[0], noise(1.2, 1e-4, 1), words[1], noise(1.1, 1e-4, 2), words[2]])
+    waveform = np.concatenate([waveform, noise(2, 1e-4, 3)])
+    options = ChunkingOptions(min_s=1, max_s=13)
+    (true,) = check(waveform, options).chunks
+    assert true.removed == ()
+    (short,) = check(waveform, replace(options, gap_ms=300)).chunks
+    assert (short.start_sample, short.stop_sample) == (true.start_sample, true.stop_sample)
+    assert len(short.removed) == 2
+    assert short.n_samples + short.removed_samples == true.n_samples
+    levels = frame_levels(waveform)
+    for start, stop in short.removed:
+        assert levels[start // HOP_SAMPLES : stop // HOP_SAMPLES].max() < -70, "speech was cut out"
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 60), st.integers(1, 60)), min_size=1, max_size=6), st.integers(0, 3000))
+def test_squeezed_positions_and_back(steps, origin):
+    removed = origin + np.cumsum([value for step in steps for value in step]).reshape(-1, 2)
+    timeline = Timeline(removed)
+    kept = np.setdiff1d(np.arange(removed[-1, 1] + 50), np.concatenate([np.arange(a, b) for a, b in removed]))
+    squeezed = timeline.squeeze(kept)
+    np.testing.assert_array_equal(squeezed, np.arange(len(kept)))
+    assert [timeline.stretch(int(p), begins=True) for p in squeezed] == kept.tolist()
+    start, length, inside = timeline.chunk(int(squeezed[0]), int(squeezed[-1]))
+    assert length + sum(b - a for a, b in inside) == kept[-1] - start
+
+
+@pytest.mark.parametrize("room_s", [0.0, 0.1, 2.0])
+def test_an_utterance_just_short_of_the_minimum_is_widened_into_its_own_silence(room_s):
+    word = np.concatenate([speech()[slice(*span)] for span in loudest_words(5)])[: round(2.2 * SAMPLING_RATE)]
+    waveform = np.concatenate([np.zeros(round(room_s * SAMPLING_RATE), np.float32), word])
+    waveform = np.concatenate([waveform, np.zeros(round(room_s * SAMPLING_RATE), np.float32)])
+    result = check(waveform, ChunkingOptions())
+    if len(waveform) < 2.5 * SAMPLING_RATE:
+        assert result.losses == {TOO_SHORT: pytest.approx(2.2, abs=0.25)}
+    else:
+        (chunk,) = result.chunks
+        assert chunk.n_samples == 2.5 * SAMPLING_RATE
+        assert not result.losses
+
+
+@pytest.mark.parametrize("loud_s", [40, 95])
+def test_speech_after_a_sudden_drop_by_30_db_is_found_or_reported(loud_s):
+    loud = np.tile(speech(), 5)[: loud_s * SAMPLING_RATE]
+    quiet = 0.03 * speech()
+    result = check(np.concatenate([loud, quiet]), ChunkingOptions())
+    spoken = np.repeat(vad.speech_probabilities(speech()) >= vad.SPEECH_THRESHOLD, vad.FRAME_SAMPLES)[: len(quiet)]
+    inside = np.zeros(len(loud) + len(quiet), bool)
+    for chunk in result.chunks:
+        inside[chunk.start_sample : chunk.stop_sample] = True
+    missed_s = float((spoken & ~inside[len(loud) :]).sum() / SAMPLING_RATE)
+    assert missed_s <= sum(result.losses.values()) + 0.05 * len(quiet) / SAMPLING_RATE

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from data_prep.__main__ import main
 from data_prep.audio import load_audio, pcm16
-from data_prep.chunking import ChunkingOptions
+from data_prep.parts import Recipe
 from data_prep.recording import PrepareTask, prepare_recording
 
 EXAMPLES = Path(__file__).parents[1] / "examples/recordings"
@@ -26,6 +26,8 @@ def encode(path: Path, samples: np.ndarray, rate: int, codec: str, layout: str =
         form = stream.codec_context.format.name
         planar = samples if form.endswith("p") else samples.T.reshape(1, -1)
         data = planar.astype(np.float32) if form.startswith("flt") else pcm16(planar)
+        if form.startswith("s32"):
+            data = data.astype(np.int32) << 16
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(data), format=form, layout=layout)
         frame.sample_rate = rate
         for packet in (*stream.encode(frame), *stream.encode(None)):
@@ -132,6 +134,10 @@ def test_every_hostile_file_is_accounted_for(tmp_path, capsys):
     assert report["files"]["failed"] == sum(report["errors"].values()) == len(failed)
     assert all((entry["split"] is not None) == (entry["status"] == "used") for entry in found.values())
     assert (found["8k.wav"]["sampling_rate"], found["stereo.flac"]["channels"]) == (8_000, 2)
+    for name in ("truncated.flac", "hole.flac"):
+        assert "cut short or has holes" in found[name]["warning"], name
+    intact = ("8k.wav", "stereo.flac", "float.wav", "silent.wav", "192k.flac", "mp3_called.wav")
+    assert all(found[name]["warning"] is None for name in intact)
     assert found["noise.wav"]["losses"] == {"no_speech": pytest.approx(10)}
     shown = capsys.readouterr()
     assert f"{len(failed)} recordings could not be used" in shown.err
@@ -146,7 +152,7 @@ def test_every_hostile_file_is_accounted_for(tmp_path, capsys):
 def test_random_bytes_never_raise(tmp_path, head, tail):
     path = tmp_path / "x.wav"
     path.write_bytes(head + tail)
-    facts = prepare_recording(PrepareTask(path, tmp_path / "parts", ChunkingOptions()))
+    facts = prepare_recording(PrepareTask(path, tmp_path / "parts", Recipe()))
     assert facts.error is not None or facts.duration_s is not None
 
 
@@ -159,6 +165,6 @@ def test_damaged_recordings_never_raise(tmp_path, name, data):
         content[start : start + 200] = data.draw(st.binary(max_size=400))
     path = tmp_path / name
     path.write_bytes(content)
-    facts = prepare_recording(PrepareTask(path, tmp_path / "parts", ChunkingOptions()))
+    facts = prepare_recording(PrepareTask(path, tmp_path / "parts", Recipe()))
     assert facts.sha256 is not None
     assert facts.error is not None or facts.duration_s > 0

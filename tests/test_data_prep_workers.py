@@ -13,8 +13,7 @@ import pytest
 
 from data_prep import recording
 from data_prep.audio import AudioReader, load_audio, pcm16
-from data_prep.chunking import ChunkingOptions
-from data_prep.parts import read_chunks, read_facts
+from data_prep.parts import Recipe, read_chunks, read_facts
 from data_prep.recording import PrepareTask, decoded, prepare_recording
 from data_prep.workers import run_ordered
 
@@ -66,7 +65,7 @@ def test_a_long_recording_is_mapped_from_a_file_with_the_same_samples(tmp_path, 
 
 
 def test_a_part_holds_the_facts_and_the_chunks(tmp_path):
-    facts = prepare_recording(PrepareTask(SPEECH, tmp_path, ChunkingOptions()))
+    facts = prepare_recording(PrepareTask(SPEECH, tmp_path, Recipe()))
     (part,) = tmp_path.rglob("*.parquet")
     assert read_facts(part) == facts
     assert (facts.error, facts.container, facts.sampling_rate, facts.channels) == (None, "mp3", 44_100, 2)
@@ -83,7 +82,7 @@ _MEASURE = """
 import sys, threading, time
 from pathlib import Path
 from data_prep import recording
-from data_prep.chunking import ChunkingOptions
+from data_prep.parts import Recipe
 
 recording._IN_MEMORY_SAMPLES = 5 * 60 * 16_000
 peak = 0
@@ -96,7 +95,7 @@ def watch():
         time.sleep(0.02)
 
 threading.Thread(target=watch, daemon=True).start()
-task = recording.PrepareTask(Path(sys.argv[1]), Path(sys.argv[2]), ChunkingOptions())
+task = recording.PrepareTask(Path(sys.argv[1]), Path(sys.argv[2]), Recipe())
 facts = recording.prepare_recording(task)
 assert facts.error is None, facts.error
 print(peak)
