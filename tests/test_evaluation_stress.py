@@ -27,7 +27,7 @@ def stressed(trained: Path, dataset_dir: Path, tmp_path_factory: pytest.TempPath
     """The same run twice, once in a fresh process."""
     folders = [tmp_path_factory.mktemp("stress") for _ in range(2)]
     command = ["stress", "--model", str(trained), "--dataset", str(dataset_dir), "--conditions", *SOME]
-    command += ["--max-clips", "8", "--resamples", "20", "--output"]
+    command += ["--max-clips", "16", "--resamples", "20", "--output"]
     assert main([*command, str(folders[0])]) == 0
     run(sys.executable, "-m", "evaluation", *command, folders[1])
     return folders
