@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, FeatureExtractionMixin, PreTrainedModel
 
+import compact  # noqa: F401 - registers the architecture of the detector in checkpoints/
 from data_prep.audio import SAMPLING_RATE
 from data_prep.errors import UserError
 from data_prep.hub import cache_only, check_name, first_line, offline_hint
