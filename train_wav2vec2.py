@@ -15,8 +15,9 @@ from transformers.utils.logging import disable_progress_bar
 from data_prep.errors import run_command
 from model_card.build import write_card
 from training.arguments import parse_recipe
+from training.convex_run import fit_convex
 from training.data import load_splits, shared_sources
-from training.evaluate import measure
+from training.evaluate import measure, measure_base
 from training.launch import start_all_processes
 from training.model import load_feature_extractor, load_model, planned_config
 from training.output import prepare_output, push, save_detector
@@ -48,14 +49,20 @@ def train() -> None:
         if checkpoint:
             print(f"going on from {checkpoint}", file=sys.stderr)
 
-    trainer = build_trainer(recipe, model, extractor, dataset)
-    trainer.train(resume_from_checkpoint=checkpoint)
-
     folder = Path(arguments.output_dir)
-    results = measure(trainer, dataset, recipe.arguments.threshold_rule, folder)
-    results = describe_run(recipe, model, dataset, trainer) | results
+    if recipe.convex:
+        if not main_process:
+            return  # a convex fit gains nothing from more processes
+        results = describe_run(recipe, model, dataset) | fit_convex(recipe, model, dataset)
+    else:
+        trainer = build_trainer(recipe, model, extractor, dataset)
+        base = measure_base(trainer, dataset, getattr(model.config, "detector", None))
+        trainer.train(resume_from_checkpoint=checkpoint)
+        results = measure(trainer, dataset, recipe.arguments.threshold_rule, folder)
+        results = describe_run(recipe, model, dataset, trainer) | base | results
+        model = trainer.accelerator.unwrap_model(model)
     if main_process:
-        save_detector(folder, trainer.accelerator.unwrap_model(model), extractor, recipe, results)
+        save_detector(folder, model, extractor, recipe, results)
         write_card(folder)
         print(format_results(results, folder))
         if recipe.push_to_hub:

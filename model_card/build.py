@@ -11,6 +11,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from data_prep.errors import UserError
 from model_card.gaps import gaps
+from model_card.generalisation import generalisation_section, table
 
 _TEMPLATE = Path(__file__).with_name("template.md")
 _METRICS = {
@@ -55,23 +56,24 @@ def render_card(results: dict[str, Any], detector: dict[str, Any], name: str) ->
         template_path=str(_TEMPLATE),
         title=f"{name}: speech deepfake detector",
         model_id=name,
-        origin=_origin(model),
+        origin=_origin(model, training),
         max_duration_s=results["max_duration_s"],
         window_s=detector["window_s"],
         hop_s=detector["hop_s"],
         threshold=f"{detector['threshold']:.4f}",
         threshold_rule=detector["threshold_rule"].replace("_", " "),
-        best_step=training["best_step"],
-        steps=training["steps"],
-        best_metric=training["best_metric"],
-        best_value="not recorded" if training["best_value"] is None else f"{training['best_value']:.3f}",
+        trust="" if model["model_type"] != "compact-speech-detector" else ", trust_remote_code=True",
+        chosen=_chosen(results),
+        generalisation=generalisation_section(results),
+        base=_base_table(results),
+        card_notes=results.get("card_notes") or "",
         results_table=_results_table(results),
         confusion=_confusion(results),
         notes=gaps(results),
         data_table=_data_table(results["data"]),
         data_note=_data_note(results["data"]),
         frozen=_frozen(model),
-        modules_table=_table(
+        modules_table=table(
             ["module", "parameters", "state"],
             [
                 [f"`{m['module']}`", f"{m['parameters']:,}", "trained" if m["trained"] else "frozen"]
@@ -79,8 +81,9 @@ def render_card(results: dict[str, Any], detector: dict[str, Any], name: str) ->
             ],
         ),
         recipe_note=(
-            f"Seed {training['seed']}, {training['precision']}, {training['processes']} process(es), "
-            f"{training['epochs']:g} epochs. The whole recipe:"
+            f"Seed {training['seed']}, {training['precision']}, {training['processes']} process(es)"
+            + (f", {training['epochs']:g} epochs" if training["epochs"] is not None else "")
+            + ". The whole recipe:"
         ),
         recipe=yaml.safe_dump(results["recipe"], sort_keys=True, allow_unicode=True).strip(),
         surroundings="Made with " + ", ".join(f"{k} {v}" for k, v in results["surroundings"].items()) + ".",
@@ -118,18 +121,53 @@ def _metadata(results: dict[str, Any], name: str) -> ModelCardData:
     )
 
 
-def _origin(model: dict[str, Any]) -> str:
+def _origin(model: dict[str, Any], training: dict[str, Any]) -> str:
+    if training.get("method") == "convex":
+        return (
+            f"A `{model['class']}` of {model['parameters']:,} parameters: two fixed front ends (the first convolutions "
+            "of Whisper's encoder; the linear spectrum), summed up over the clip, with a linear head each."
+        )
     if model["from_scratch"]:
         return f"A `{model['class']}` of {model['parameters']:,} parameters, trained from scratch."
     base = model["base_model"] or "a local checkpoint"
     return f"A `{model['class']}` of {model['parameters']:,} parameters, fine-tuned from {base}."
 
 
+def _chosen(results: dict[str, Any]) -> str:
+    """Which weights were measured, and what "validation" means."""
+    training = results["training"]
+    value = "not recorded" if training["best_value"] is None else f"{training['best_value']:.3f}"
+    if training.get("method") != "convex":
+        return (
+            f"Of the restored best checkpoint (step {training['best_step']} of {training['steps']}, best validation "
+            f"{training['best_metric']} {value})."
+        )
+    fitted = training["fitted"]
+    return (
+        "The fit is convex: it has one solution, and nothing was picked by its score. Validation: all clips of train "
+        "and validation, each scored by heads that never met its generator family, its recording campaign or its "
+        "speaker. Test: by heads fitted on train and validation. The heads in this folder were then fitted on the "
+        f"usable clips of all splits, {fitted['real']} real and {fitted['fake']} fake and {fitted['pairs']} same-clip "
+        f"pairs ({fitted['left_out']} clips left out), and keep that threshold and calibration; they would flatter "
+        "themselves on test."
+    )
+
+
+def _base_table(results: dict[str, Any]) -> str:
+    """Test before and after fine-tuning; empty where the start checkpoint was not measured."""
+    before = results.get("base", {}).get("test")
+    if not before or "test" not in results:
+        return ""
+    rows = [[title, _value(before, key), _value(results["test"], key)] for key, title in _METRICS.items()]
+    said = f"The start checkpoint on the same test clips, at its own threshold {results['base']['threshold']:.4f}:"
+    return f"{said}\n\n{table(['test', 'before fine-tuning', 'after'], rows)}"
+
+
 def _results_table(results: dict[str, Any]) -> str:
     splits = [split for split in ("validation", "test") if split in results]
     header = ["", *(f"{s} ({results[s]['metrics']['n']} clips)" for s in splits)]
     rows = [[title, *(_value(results[s], key) for s in splits)] for key, title in _METRICS.items()]
-    return _table(header, rows)
+    return table(header, rows)
 
 
 def _value(result: dict[str, Any], key: str) -> str:
@@ -145,7 +183,7 @@ def _confusion(results: dict[str, Any]) -> str:
     split = "test" if "test" in results else "validation"
     m = results[split]["metrics"]
     rows = [["real", m["tn"], m["fp"]], ["fake", m["fn"], m["tp"]]]
-    return f"Confusion matrix on {split}:\n\n" + _table(["", "called real", "called fake"], rows)
+    return f"Confusion matrix on {split}:\n\n" + table(["", "called real", "called fake"], rows)
 
 
 def _data_table(data: dict[str, Any]) -> str:
@@ -154,7 +192,7 @@ def _data_table(data: dict[str, Any]) -> str:
         for label in ("real", "fake"):
             f = facts[label]
             rows.append([split, label, f["recordings"] or "unknown", f["clips"], f["minutes"] or "unknown"])
-    return _table(["split", "label", "recordings", "clips", "minutes"], rows)
+    return table(["split", "label", "recordings", "clips", "minutes"], rows)
 
 
 def _data_note(data: dict[str, Any]) -> str:
@@ -166,9 +204,3 @@ def _data_note(data: dict[str, Any]) -> str:
 def _frozen(model: dict[str, Any]) -> str:
     trained, total = model["trained_parameters"], model["parameters"]
     return f"{trained:,} of {total:,} parameters were trained ({trained / total:.1%}); the rest stayed as it was."
-
-
-def _table(header: list[str], rows: list[list[Any]]) -> str:
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
-    return "\n".join(lines)

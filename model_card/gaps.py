@@ -27,7 +27,8 @@ def gaps(results: dict[str, Any]) -> list[str]:
         if min(recordings.values()) < MIN_RECORDINGS:
             counts = f"{recordings['real']} real and {recordings['fake']} fake recordings"
             found.append(f"The {split} split is cut from {counts}: too few to say how the model does on new ones.")
-    found.append("No out-of-domain set was measured: other generators, speakers and channels are untested.")
-    if not results["model"]["from_scratch"]:
+    if "generalisation" not in results:
+        found.append("No out-of-domain set was measured: other generators, speakers and channels are untested.")
+    if not results["model"]["from_scratch"] and "base" not in results:
         found.append("The start checkpoint was not measured on the same clips: the gain from fine-tuning is unknown.")
     return found
