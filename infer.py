@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Score recordings: is this speech human or AI-generated?
 
-python infer.py FOLDER --model OUT --output scores.csv
+python infer.py FOLDER --output scores.csv
 
 from infer import Detector
-Detector.from_pretrained("OUT").score("call.wav").fake_probability
+Detector.from_pretrained().score("call.wav").fake_probability
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from transformers.utils.logging import disable_progress_bar
 from data_prep.errors import EXIT_SOME_FAILED, UserError, run_command
 from data_prep.files import AudioFile
 from scoring.arguments import parse_arguments
+from scoring.checkpoint import DEFAULT_MODEL
 from scoring.detector import Detector
 from scoring.engine import Result
 from scoring.listing import list_files
@@ -63,8 +64,9 @@ def load_detector(arguments: Namespace) -> Detector:
         workers=arguments.workers,
     )
     if detector.threshold_is_default:
+        name = arguments.model or DEFAULT_MODEL
         print(
-            f"warning: {arguments.model} stores no threshold; {detector.threshold} is used, which may be far off",
+            f"warning: {name} stores no threshold; {detector.threshold} is used, which may be far off",
             file=sys.stderr,
         )
     if detector.decision.note:

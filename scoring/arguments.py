@@ -15,7 +15,7 @@ error and no score ("no_speech: …" where nobody speaks); the others are scored
 
 exit status: 0 all scored, 1 some files could not be scored, 2 nothing done (wrong path, model or option)
 
-  python infer.py call.mp3 --model OUT                     CSV to the screen
+  python infer.py call.mp3                                 CSV to the screen, by the detector in checkpoints/compact
   python infer.py calls/ --model OUT --output scores.csv   a folder, with all folders in it
   python infer.py calls/ --model OUT --output scores.csv --resume        go on after a crash or Ctrl-C
   python infer.py calls/ --model OUT --timeline timelines/               where in each file: JSON, labels, RTTM, picture
@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "paths", nargs="+", metavar="PATH", help="audio file, folder with all below it, glob pattern, or - for a list"
     )
-    parser.add_argument("--model", required=True, help="model folder or Hub id")
+    parser.add_argument("--model", help="model folder or Hub id; default: the compact detector in checkpoints/compact")
     parser.add_argument("--output", type=Path, help="file to write: .csv, .jsonl or .parquet; default: CSV on stdout")
     parser.add_argument("--resume", action="store_true", help="keep the rows in --output and score what is missing")
     parser.add_argument("--include", action="append", default=[], metavar="PATTERN", help="only names like this: *.wav")

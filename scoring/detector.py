@@ -11,7 +11,7 @@ import torch
 
 from data_prep.audio import SAMPLING_RATE, AudioError, Source
 from data_prep.errors import UserError
-from scoring.checkpoint import Checkpoint, load_checkpoint
+from scoring.checkpoint import Checkpoint, default_model, load_checkpoint
 from scoring.decision import decide_by
 from scoring.engine import Plan, Result, pack, score_readings
 from scoring.forward import Forward, TorchForward, frame_stride, fuse_head
@@ -53,7 +53,7 @@ class Detector:
     @classmethod
     def from_pretrained(
         cls,
-        name: str | os.PathLike,
+        name: str | os.PathLike | None = None,
         *,
         device: str | None = None,
         threshold: float | None = None,
@@ -66,7 +66,7 @@ class Detector:
         """Load a model folder or Hub id.
 
         Args:
-            name: folder or Hub id.
+            name: folder or Hub id; default: the compact detector that comes with the project.
             device: torch device; default "cuda" where there is one, else "cpu".
             threshold: decision threshold on fake_probability, in place of the stored one.
             fake_label: the class name that means fake, for checkpoints whose names do not say.
@@ -81,7 +81,7 @@ class Detector:
             UserError: the checkpoint cannot be scored with; the sentence says why.
         """
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        checkpoint = load_checkpoint(os.fspath(name), device, fake_label)
+        checkpoint = load_checkpoint(default_model() if name is None else os.fspath(name), device, fake_label)
         return cls(
             checkpoint,
             device=device,

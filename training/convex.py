@@ -38,7 +38,7 @@ class FitOptions:
     speaker_directions: int = 8
     min_campaign_clips: int = 15
     min_speaker_clips: int = 2
-    pair_weight: float = 0.7
+    pair_weight: float = 0.4
 
 
 @dataclass(frozen=True)
