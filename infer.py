@@ -22,7 +22,7 @@ from data_prep.errors import EXIT_SOME_FAILED, UserError, run_command
 from data_prep.files import AudioFile
 from scoring.arguments import parse_arguments
 from scoring.check_command import check_model
-from scoring.checkpoint import load_checkpoint
+from scoring.checkpoint import DEFAULT_MODEL, load_checkpoint
 from scoring.detector import Detector
 from scoring.engine import Result
 from scoring.layers import save_shortened
@@ -131,8 +131,9 @@ def load_detector(arguments: Namespace) -> Detector:
         backend=arguments.backend,
     )
     if detector.threshold_is_default:
+        name = arguments.model or DEFAULT_MODEL
         print(
-            f"warning: {arguments.model} stores no threshold; {detector.threshold} is used, which may be far off",
+            f"warning: {name} stores no threshold; {detector.threshold} is used, which may be far off",
             file=sys.stderr,
         )
     if detector.decision.note:

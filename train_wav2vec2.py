@@ -15,8 +15,9 @@ from transformers.utils.logging import disable_progress_bar
 from data_prep.errors import run_command
 from model_card.build import write_card
 from training.arguments import parse_recipe
+from training.convex_run import fit_convex
 from training.data import load_splits, shared_sources
-from training.evaluate import measure
+from training.evaluate import measure, measure_base
 from training.history import write_history
 from training.launch import start_all_processes
 from training.model import load_feature_extractor, load_model, planned_config
@@ -50,20 +51,26 @@ def train() -> None:
         if checkpoint:
             print(f"going on from {checkpoint}", file=sys.stderr)
 
-    trainer = build_trainer(recipe, model, extractor, dataset)
     folder = Path(arguments.output_dir)
-    if recipe.arguments.cache_prefix:
-        with arguments.main_process_first(local=False, desc="computing the frozen prefix"):
-            place = Path(recipe.arguments.cache_dir or folder / "prefix_cache")
-            cache = build_cache(place, model, extractor, dataset, recipe)
-        train_from_cache(trainer, checkpoint, cache)
+    if recipe.convex:
+        if not main_process:
+            return  # a convex fit gains nothing from more processes
+        results = describe_run(recipe, model, dataset) | fit_convex(recipe, model, dataset)
     else:
-        train_or_stop(trainer, checkpoint)
-
-    results = measure(trainer, dataset, recipe.arguments.threshold_rule, folder)
-    results = describe_run(recipe, model, dataset, trainer) | results
+        trainer = build_trainer(recipe, model, extractor, dataset)
+        base = measure_base(trainer, dataset, getattr(model.config, "detector", None))
+        if recipe.arguments.cache_prefix:
+            with arguments.main_process_first(local=False, desc="computing the frozen prefix"):
+                place = Path(recipe.arguments.cache_dir or folder / "prefix_cache")
+                cache = build_cache(place, model, extractor, dataset, recipe)
+            train_from_cache(trainer, checkpoint, cache)
+        else:
+            train_or_stop(trainer, checkpoint)
+        results = measure(trainer, dataset, recipe.arguments.threshold_rule, folder)
+        results = describe_run(recipe, model, dataset, trainer) | base | results
+        model = trainer.accelerator.unwrap_model(model)
     if main_process:
-        save_detector(folder, trainer.accelerator.unwrap_model(model), extractor, recipe, results)
+        save_detector(folder, model, extractor, recipe, results)
         write_history(folder, results["training"]["history"], results["training"]["best_step"])
         write_card(folder)
         print(format_results(results, folder))

@@ -15,10 +15,12 @@ LINE_RATE = 8_000
 _LAWS = {"mu": (mulaw_encode, mulaw_decode), "a": (alaw_encode, alaw_decode)}
 
 
-def telephone(samples: np.ndarray, law: Literal["mu", "a"]) -> np.ndarray:
+def telephone(
+    samples: np.ndarray, law: Literal["mu", "a"], low_hz: float = 300.0, high_hz: float = 3400.0
+) -> np.ndarray:
     """Down to 8 kHz, band-passed, companded by G.711 mu-law or A-law, and back; shape (n,) stays."""
     encode, decode = _LAWS[law]
-    line = soxr.resample(band_pass(samples, 300.0, 3400.0), SAMPLING_RATE, LINE_RATE, "HQ")
+    line = soxr.resample(band_pass(samples, low_hz, high_hz), SAMPLING_RATE, LINE_RATE, "HQ")
     heard = decode(encode(pcm16(line))).astype(np.float32) / 32768.0
     return fitted(soxr.resample(heard, LINE_RATE, SAMPLING_RATE, "HQ"), len(samples))
 

@@ -116,6 +116,7 @@ def _entry(outcome: Outcome) -> dict:
         "generator": outcome.row.generator,
         "language": outcome.row.language,
         "corpus": outcome.row.corpus,
+        "made_from": outcome.row.group,  # what its corpus says it shares with others, e.g. the copied utterance
         "group": outcome.group,
         "split": outcome.split,
         "duplicate_of": outcome.duplicate_of,

@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from evaluation.gaps import Gap, gaps
 from model_card import tables
+from model_card.generalisation import generalisation_section
 from model_card.record import Record
 
 _HUB_METRICS = {"roc_auc": "roc_auc", "eer": "eer", "accuracy": "accuracy", "f1_fake": "f1"}
@@ -41,7 +42,10 @@ def render_card(record: Record, name: str) -> str:
         card_data=_metadata(record, name, found).to_yaml(),
         title=f"{name}: speech deepfake detector",
         model_id=name,
-        origin=_origin(model),
+        origin=_origin(model, training),
+        trust=", trust_remote_code=True" if model["model_type"] == "compact-speech-detector" else "",
+        generalisation=generalisation_section(results),
+        card_notes=results.get("card_notes") or "",
         max_duration_s=results["max_duration_s"],
         window_s=detector.get("window_s"),
         hop_s=detector.get("hop_s"),
@@ -107,7 +111,12 @@ def _metadata(record: Record, name: str, found: list[Gap]) -> ModelCardData:
     )
 
 
-def _origin(model: dict[str, Any]) -> str:
+def _origin(model: dict[str, Any], training: dict[str, Any]) -> str:
+    if training.get("method") == "convex":
+        return (
+            f"A `{model['class']}` of {model['parameters']:,} parameters: two fixed front ends (the first convolutions "
+            "of Whisper's encoder; the linear spectrum), summed up over the clip, with a linear head each."
+        )
     if model["from_scratch"]:
         return f"A `{model['class']}` of {model['parameters']:,} parameters, trained from scratch."
     base = model["base_model"] or "a local checkpoint"
@@ -115,6 +124,17 @@ def _origin(model: dict[str, Any]) -> str:
 
 
 def _kept(training: dict[str, Any]) -> str:
+    """Which weights were measured, and what "validation" means."""
+    if training.get("method") == "convex":
+        fitted = training["fitted"]
+        return (
+            "The fit is convex: it has one solution, and nothing was picked by its score. Validation: all clips of "
+            "train and validation, each scored by heads that never met its generator family, its recording campaign or its "
+            "speaker. Test: by heads fitted on train and validation. The heads in this folder were then fitted on the "
+            f"usable clips of all splits, {fitted['real']} real and {fitted['fake']} fake and {fitted['pairs']} "
+            f"same-clip pairs ({fitted['left_out']} clips left out), and keep that threshold and calibration; they "
+            "would flatter themselves on test."
+        )
     if training.get("best_step") is None:
         return "Which checkpoint was kept is not recorded."
     best = training["best_metric"]

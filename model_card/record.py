@@ -80,6 +80,10 @@ class Record:
                         _has_interval(result["intervals"]), _auc(result["intervals"]), self._against_base(name),
                     )
                 )  # fmt: skip
+        if held := self.results.get("generalisation", {}).get("held_out"):
+            auc = held["clean"]["roc_auc"]
+            bounds = None if auc["low"] is None else (auc["low"], auc["high"])
+            found.append(Measured("held-out generators", "out_of_domain", held["real"], held["fake"], auc=bounds))
         for name, outside in self.outside.items():
             m, facts = outside["metrics"], outside["facts"]
             counts = (m.get("n_real"), m.get("n_fake"), facts["real"]["recordings"], facts["fake"]["recordings"])
@@ -90,6 +94,10 @@ class Record:
 
     def _against_base(self, name: str) -> dict[str, Any] | None:
         """The two systems by ROC-AUC, or by accuracy where nothing else was published."""
+        before = self.results.get("base", {}).get(name)
+        if before and before["metrics"]["roc_auc"] is not None:
+            values = {"model": self.results[name]["metrics"]["roc_auc"], "base": before["metrics"]["roc_auc"]}
+            return {"metric": "ROC-AUC"} | {key: round(value, 4) for key, value in values.items()}
         differences = self.report["base"]["differences"] if self.base_sets else {}
         for metric, title in (("roc_auc", "ROC-AUC"), ("accuracy", "accuracy")):
             found = differences.get(name, {}).get(metric)

@@ -41,9 +41,9 @@ def confusion_table(record: Record) -> str:
 
 
 def control_table(record: Record) -> str:
-    """Every set of the report with the detector and, where measured, its base model; empty without such sets."""
+    """The detector and its base model on the sets of the report, or on those of the run; empty without either."""
     if record.report is None:
-        return ""
+        return _before_and_after(record.results)
     rows = []
     for name, found in record.report["sets"].items():
         systems = [("this detector", found)]
@@ -54,6 +54,19 @@ def control_table(record: Record) -> str:
             values = [stated(measured["metrics"], intervals, key) for key in _SHOWN_OUTSIDE]
             rows.append([f"{name} ({measured['metrics']['n']} clips)", system, *values])
     return table(["set", "system", *(METRICS[key] for key in _SHOWN_OUTSIDE)], rows)
+
+
+def _before_and_after(results: dict[str, Any]) -> str:
+    """The start checkpoint unchanged, at the threshold it came with, beside the trained one."""
+    base = results.get("base", {})
+    rows = []
+    for name in ("validation", "test"):
+        for system, found in (("this detector", results), ("start checkpoint, unchanged", base)):
+            if name in base and name in found:
+                m, intervals = found[name]["metrics"], found[name]["intervals"]
+                values = [stated(m, intervals, key) for key in _SHOWN_OUTSIDE]
+                rows.append([f"{name} ({m['n']} clips)", system, *values])
+    return table(["set", "system", *(METRICS[key] for key in _SHOWN_OUTSIDE)], rows) if rows else ""
 
 
 def points_table(record: Record) -> str:

@@ -17,6 +17,7 @@ error and no score ("no_speech: …" where nobody speaks); the others are scored
 exit status: 0 all scored, 1 some files could not be scored, 2 nothing done (wrong path, model or option)
 
   python infer.py call.mp3 --model OUT                     CSV to the screen
+  python infer.py call.wav                                 with the detector in the box
   python infer.py calls/ --model OUT --output scores.csv   a folder, with all folders in it
   python infer.py calls/ --model OUT --output scores.csv --resume        go on after a crash or Ctrl-C
   python infer.py calls/ --model OUT --timeline timelines/               where in each file: JSON, labels, RTTM, picture
@@ -36,8 +37,10 @@ def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:
     if arguments.export is not None and (arguments.export[0] not in BACKENDS[1:] or arguments.model is None):
         raise UserError(f"--export is {' '.join(arguments.export)}; expected --model MODEL --export onnx|openvino DIR")
     no_paths = arguments.check is not None or arguments.save is not None or arguments.export is not None
-    if not no_paths and (arguments.model is None or not arguments.paths):
-        parser.error("the following arguments are required: PATH, --model")
+    if not no_paths and not arguments.paths:
+        parser.error("the following arguments are required: PATH")
+    if arguments.backend != "torch" and arguments.model is None:
+        raise UserError(f"--backend {arguments.backend} needs --model DIR, a folder written by --export")
     if arguments.threshold is not None and not 0 <= arguments.threshold <= 1:
         raise UserError(f"--threshold is {arguments.threshold}; expected a probability from 0 to 1")
     if arguments.batch_size < 1:
@@ -58,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "paths", nargs="*", metavar="PATH", help="audio file, folder with all below it, glob pattern, or - for a list"
     )
-    parser.add_argument("--model", help="model folder or Hub id")
+    parser.add_argument("--model", help="model folder or Hub id; default: the compact detector in checkpoints/compact")
     parser.add_argument("--check", metavar="MODEL", help="check what scores rest on, and write contract.json")
     parser.add_argument("--output", type=Path, help="file to write: .csv, .jsonl or .parquet; default: CSV on stdout")
     parser.add_argument("--resume", action="store_true", help="keep the rows in --output and score what is missing")

@@ -9,11 +9,25 @@ from typing import Any
 import torch
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, FeatureExtractionMixin, PreTrainedModel
 
+import compact  # noqa: F401 - registers its architecture
 from data_prep.audio import SAMPLING_RATE
 from data_prep.errors import UserError
 from data_prep.hub import cache_only, check_name, first_line, offline_hint
 from data_prep.labels import fake_index
 from scoring.layers import keep_layers
+
+DEFAULT_MODEL = Path(__file__).resolve().parents[1] / "checkpoints" / "compact"
+
+
+def default_model() -> str:
+    """The detector that comes with the project, used where no model is named.
+
+    Raises:
+        UserError: this installation lacks it.
+    """
+    if not (DEFAULT_MODEL / "config.json").is_file():
+        raise UserError("no model was named, and this installation lacks checkpoints/compact; give --model")
+    return str(DEFAULT_MODEL)
 
 
 @dataclass(frozen=True)

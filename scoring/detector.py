@@ -11,7 +11,7 @@ import torch
 
 from data_prep.audio import SAMPLING_RATE, AudioError, Source
 from data_prep.errors import UserError
-from scoring.checkpoint import Checkpoint, load_checkpoint
+from scoring.checkpoint import Checkpoint, default_model, load_checkpoint
 from scoring.decision import decide_by
 from scoring.engine import Plan, Result, pack, score_readings
 from scoring.forward import Forward, TorchForward, frame_stride, fuse_head
@@ -54,7 +54,7 @@ class Detector:
     @classmethod
     def from_pretrained(
         cls,
-        name: str | os.PathLike,
+        name: str | os.PathLike | None = None,
         *,
         device: str | None = None,
         threshold: float | None = None,
@@ -69,7 +69,7 @@ class Detector:
         """Load a model folder or Hub id.
 
         Args:
-            name: folder or Hub id.
+            name: folder or Hub id; default: the compact detector that comes with the project.
             device: torch device; default "cuda" where there is one, else "cpu".
             threshold: decision threshold on fake_probability, in place of the stored one.
             fake_label: the class name that means fake, for checkpoints whose names do not say.
@@ -87,7 +87,8 @@ class Detector:
         """
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         if backend == "torch":
-            checkpoint = load_checkpoint(os.fspath(name), device, fake_label, layers)
+            place = default_model() if name is None else os.fspath(name)
+            checkpoint = load_checkpoint(place, device, fake_label, layers)
         elif precision == "fp32" and layers is None:
             checkpoint = load_portable(os.fspath(name), backend, fake_label)
         else:

@@ -15,7 +15,7 @@ from transformers import (
 
 from data_prep.audio import SAMPLING_RATE
 
-# Classes that read raw waveforms through a convolutional encoder and take an attention mask over samples.
+# Classes that read raw waveforms and take an attention mask over samples.
 _WAVEFORM_MODELS = frozenset(
     [
         "wav2vec2",
@@ -27,6 +27,7 @@ _WAVEFORM_MODELS = frozenset(
         "unispeech-sat",
         "sew",
         "sew-d",
+        "compact-speech-detector",
     ]
 )
 

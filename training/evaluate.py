@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from evaluation.operating_points import choose_threshold
 from evaluation.transfer import transfer
 from training.trainer import fake_logits
 
+JUDGED = ("validation", "test")
 INTERVALS_OF = ("roc_auc", "eer", "accuracy", "balanced_accuracy")
 
 
@@ -30,28 +32,56 @@ def measure(trainer: Trainer, dataset: DatasetDict, rule: str, output_dir: Path)
         {"threshold": {...}, "decisions": {...}, "validation": {"metrics", "intervals"}, and, if there is a test split,
         "test": {"metrics", "intervals", "operating_points"}}.
     """
-    scores = _predict(trainer, dataset["validation"])
-    labels = np.asarray(dataset["validation"]["label"])
-    point = choose_threshold(scores, labels, rule=rule)
-    decisions = fit_decisions(scores, labels, _recordings(dataset["validation"]))
-    probability = probability_of(point.threshold)
+    parts = {name: (dataset[name], _predict(trainer, dataset[name])) for name in JUDGED if name in dataset}
+    rows, scores = parts["validation"]
+    point = choose_threshold(scores, np.asarray(rows["label"]), rule=rule)
+    return judged_splits(parts, point.threshold, rule, output_dir if trainer.is_world_process_zero() else None)
+
+
+def measure_base(trainer: Trainer, dataset: DatasetDict, stored: dict[str, Any] | None) -> dict[str, Any]:
+    """The start checkpoint as it is, on the clips that the trained detector will be judged on.
+
+    Args:
+        stored: the `detector` entry of its config.
+
+    Returns:
+        {"base": {"threshold": fake_probability, "validation": {...}, "test": {...}}} at the threshold it came with;
+        {} for a checkpoint that stores none and so makes no decisions.
+    """
+    threshold = (stored or {}).get("threshold")
+    if threshold is None:
+        return {}
+    limit = float(np.log(threshold) - np.log1p(-threshold))
+    parts = {name: dataset[name] for name in JUDGED if name in dataset}
+    found = {name: judge(rows, _predict(trainer, rows), limit) for name, rows in parts.items()}
+    return {"base": {"threshold": threshold, **found}}
+
+
+def judged_splits(
+    parts: Mapping[str, tuple[Dataset, np.ndarray]], threshold: float, rule: str, output_dir: Path | None
+) -> dict[str, Any]:
+    """Fit every decision on "validation" and judge all parts by them; returned as by `measure`.
+
+    Args:
+        parts: split to its rows and their fake logits, shape (rows,).
+        threshold: on the fake logit, as `rule` chose it on validation.
+        output_dir: where the scores are written; None: nowhere.
+    """
+    rows, scores = parts["validation"]
+    decisions = fit_decisions(scores, np.asarray(rows["label"]), _recordings(rows))
     result: dict[str, Any] = {
         "threshold": {
-            "fake_probability": probability,
-            "fake_logit": point.threshold,
+            "fake_probability": probability_of(threshold),
+            "fake_logit": threshold,
             "rule": rule,
             "split": "validation",
         },
         "decisions": decisions.to_config(),
     }
-    for split in ("validation", "test"):
-        if split not in dataset:
-            continue
-        if split != "validation":
-            scores = _predict(trainer, dataset[split])
-        if trainer.is_world_process_zero():
-            _write_scores(output_dir / f"scores_{split}.csv", dataset[split], scores)
-        result[split] = judge(dataset[split], scores, point.threshold, None if split == "validation" else decisions)
+    for name, (split, found) in parts.items():
+        if output_dir is not None:
+            _write_scores(output_dir / f"scores_{name}.csv", split, found)
+        result[name] = judge(split, found, threshold, None if name == "validation" else decisions)
     return result
 
 

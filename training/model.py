@@ -17,6 +17,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+import compact  # noqa: F401 - registers the architecture of the detector in checkpoints/
 from data_prep.errors import UserError
 from data_prep.hub import cache_only, check_name, first_line, offline_hint
 from data_prep.labels import LABELS, fake_index

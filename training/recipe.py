@@ -86,6 +86,9 @@ class RecipeArguments:
         default=13.0, metadata={"help": "stored for scoring: window length on longer recordings, in seconds"}
     )
     hop_s: float = field(default=6.5, metadata={"help": "stored for scoring: distance between windows, in seconds"})
+    card_notes: str | None = field(
+        default=None, metadata={"help": "Markdown file put into the model card: licences of the data, known weaknesses"}
+    )
     license: str = field(default="apache-2.0", metadata={"help": "licence identifier written into the model card"})
     plan: bool = field(default=False, metadata={"help": "print what would be trained and frozen, and exit"})
     overwrite: bool = field(default=False, metadata={"help": "discard what an earlier run left in output_dir"})
@@ -110,6 +113,7 @@ class Recipe:
     architecture: dict[str, Any]
     model_overrides: dict[str, Any]
     feature_extractor: dict[str, Any]
+    convex: dict[str, Any]  # not empty: heads are fitted as training.convex_run does, without gradient steps
     values: dict[str, Any]
     precision: str
     push_to_hub: bool
@@ -121,4 +125,7 @@ def public_values(values: dict[str, Any]) -> dict[str, Any]:
     for name in ("dataset", "model_name_or_path"):
         if kept.get(name) and os.path.exists(kept[name]):
             kept[name] = os.path.basename(os.path.abspath(kept[name]))
+    source = kept.get("convex", {}).get("convolutions")
+    if source and os.path.isabs(source):
+        kept["convex"] = kept["convex"] | {"convolutions": os.path.basename(source)}
     return kept

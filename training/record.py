@@ -15,6 +15,7 @@ import torch
 from datasets import Dataset, DatasetDict
 from transformers import PreTrainedModel, Trainer
 
+from data_prep.errors import UserError
 from training.data import shared_sources
 from training.freeze import count_parameters
 from training.plan import module_rows
@@ -23,14 +24,16 @@ from training.recipe import Recipe, public_values
 PACKAGES = ("torch", "transformers", "accelerate", "datasets", "av", "soxr")
 
 
-def describe_run(recipe: Recipe, model: PreTrainedModel, dataset: DatasetDict, trainer: Trainer) -> dict[str, Any]:
-    """Recipe, model, data, training history and surroundings of a finished training."""
-    state = trainer.state
+def describe_run(
+    recipe: Recipe, model: PreTrainedModel, dataset: DatasetDict, trainer: Trainer | None = None
+) -> dict[str, Any]:
+    """Recipe, model, data, surroundings and, of a gradient training, its history."""
     base = recipe.arguments.model_name_or_path
     trained, total = count_parameters(model)
     return {
         "hub_model_id": recipe.training.hub_model_id,
         "license": recipe.arguments.license,
+        "card_notes": _notes(recipe.arguments.card_notes),
         "max_duration_s": recipe.arguments.max_duration_s,
         "recipe": public_values(recipe.values),
         "model": {
@@ -51,17 +54,7 @@ def describe_run(recipe: Recipe, model: PreTrainedModel, dataset: DatasetDict, t
             "recordings_in_several_splits": shared_sources(dataset),
             "preparation": _preparation(recipe.arguments.dataset),
         },
-        "training": {
-            "steps": state.global_step,
-            "epochs": round(state.epoch or 0.0, 3),
-            "best_step": _best_step(state.best_model_checkpoint),
-            "best_metric": recipe.training.metric_for_best_model,
-            "best_value": state.best_metric,
-            "seed": recipe.training.seed,
-            "precision": recipe.precision,
-            "processes": recipe.training.world_size,
-            "history": state.log_history,
-        },
+        **({} if trainer is None else {"training": _describe_training(recipe, trainer)}),
         "surroundings": {
             "python": platform.python_version(),
             **{name: importlib.metadata.version(name) for name in PACKAGES},
@@ -77,6 +70,30 @@ def _preparation(dataset: str) -> dict[str, Any] | None:
         return None
     report = json.loads(path.read_text(encoding="utf-8"))
     return {key: report[key] for key in ("options", "versions") if key in report} or None
+
+
+def _describe_training(recipe: Recipe, trainer: Trainer) -> dict[str, Any]:
+    state = trainer.state
+    return {
+        "steps": state.global_step,
+        "epochs": round(state.epoch or 0.0, 3),
+        "best_step": _best_step(state.best_model_checkpoint),
+        "best_metric": recipe.training.metric_for_best_model,
+        "best_value": state.best_metric,
+        "seed": recipe.training.seed,
+        "precision": recipe.precision,
+        "processes": recipe.training.world_size,
+        "history": state.log_history,
+    }
+
+
+def _notes(path: str | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise UserError(f"cannot read card_notes {path} ({error.strerror}); name a Markdown file or none") from error
 
 
 def _describe_split(split: Dataset) -> dict[str, Any]:

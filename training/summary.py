@@ -21,18 +21,21 @@ _ROWS = (
 
 
 def format_results(results: dict[str, Any], folder: Path) -> str:
-    """Validation and test side by side with 95 % intervals, the threshold, and where things lie."""
-    splits = [name for name in ("validation", "test") if name in results]
-    lines = [f"{'':<18}" + "".join(f"{_title(name, results[name]):<40}" for name in splits)]
+    """Validation and test side by side with 95 % intervals, the threshold, and where things lie.
+
+    A third column shows the start checkpoint on test, where it was measured.
+    """
+    columns = {_title(name, results[name]): results[name] for name in ("validation", "test") if name in results}
+    if "test" in results.get("base", {}):
+        columns["test, before fine-tuning"] = results["base"]["test"]
+    lines = [f"{'':<18}" + "".join(f"{title:<40}" for title in columns)]
     for title, key in _ROWS:
-        lines.append(f"{title:<18}" + "".join(f"{format_value(results[name], key):<40}" for name in splits))
+        lines.append(f"{title:<18}" + "".join(f"{format_value(column, key):<40}" for column in columns.values()))
     threshold = results["threshold"]
     rule = threshold["rule"].replace("_", " ")
-    lines.append(
-        f"{'threshold':<18}fake_probability >= {threshold['fake_probability']:.4f} (best {rule} on validation)"
-    )
+    lines.append(f"{'threshold':<18}fake_probability >= {threshold['fake_probability']:.4f} ({rule}, on validation)")
     lines.append("[low, high]: 95 % intervals over recordings")
-    warnings = {i["warning"] for name in splits for i in results[name]["intervals"].values() if i["warning"]}
+    warnings = {i["warning"] for column in columns.values() for i in column["intervals"].values() if i["warning"]}
     lines += [f"note: {warning}" for warning in sorted(warnings)]
     lines.append(f"detector  {folder}\ncard      {folder / 'README.md'}")
     return "\n".join(line.rstrip() for line in lines)

@@ -1,0 +1,84 @@
+"""What is measured on a clip, one clip at a time and over its own samples only, so that no padding can matter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from .configuration_compact import CompactConfig
+
+_ACTIVE = 1e-4  # power of the quietest frames that count as speech, relative to the loudest: 40 dB below it
+_FLOOR, _FINE_FLOOR = 1e-4, 1e-5  # added to magnitudes before the logarithm
+
+
+def levelled(samples: Tensor, config: CompactConfig) -> Tensor:
+    """A clip, shape (n,), at the level of the training data and in its 16-bit steps, which set the floor of silence.
+
+    Clips shorter than the longest FFT are filled up with silence.
+    """
+    samples = samples.float()
+    gain = 10 ** (config.level_db / 20) / (samples.square().mean().sqrt() + 1e-8)
+    stepped = ((samples * gain).clamp(-1, 1) * 32767).trunc() / 32768
+    return functional.pad(stepped, (0, max(0, config.fine_fft - len(stepped))))
+
+
+def log_mel(samples: Tensor, filters: Tensor, config: CompactConfig) -> Tensor:
+    """Whisper's input, shape (mel_bins, frames): log10 mel power, at most 80 dB below its maximum, scaled to about 1.
+
+    As published with Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervision" (2022), but over
+    the clip's own length in place of 30 s.
+    """
+    power = _magnitudes(samples, config.mel_fft, config.mel_hop)[:, :-1].square()
+    decades = (filters @ power).clamp(min=1e-10).log10()
+    return (torch.maximum(decades, decades.amax() - 8.0) + 4.0) / 4.0
+
+
+def conv_statistics(mel: Tensor, convolutions: Callable[[Tensor], Tensor]) -> Tensor:
+    """Mean, deviation and mean absolute change over time of each channel; shape (3 channels,)."""
+    frames = convolutions(mel[None])[0]
+    return torch.cat([frames.mean(1), frames.std(1), frames.diff(dim=1).abs().mean(1)])
+
+
+def spectrum_statistics(samples: Tensor, config: CompactConfig) -> Tensor:
+    """Shape, roughness and fine tones of the linear spectrum; shape (spectrum_width,).
+
+    Per bin: mean and deviation of the log magnitude relative to its frame's mean, over active frames; mean absolute
+    first and second difference in time, over all frames; mean absolute second difference in frequency, over active
+    frames. Then the mean log magnitude at the long FFT against its moving average: the steady tones that upsampling
+    layers leave.
+    """
+    magnitudes = _magnitudes(samples, config.spectrum_fft, config.spectrum_hop)
+    power = magnitudes.square().sum(0)
+    active = power >= power.max() * _ACTIVE
+    if active.sum() < 2:
+        active = torch.ones_like(active)
+    log = (magnitudes + _FLOOR).log()
+    relative = (log - log.mean(0, keepdim=True))[:, active]
+    change = log.diff(dim=1)
+    curvature = log.diff(n=2, dim=0)[:, active].abs().mean(1)
+    fine = (_magnitudes(samples, config.fine_fft, config.fine_hop) + _FINE_FLOOR).log().mean(1)
+    return torch.cat(
+        [
+            relative.mean(1),
+            relative.std(1),
+            change.abs().mean(1),
+            change.diff(dim=1).abs().mean(1),
+            curvature,
+            fine - _moving_average(fine, config.fine_smoothing),
+        ]
+    )
+
+
+def _magnitudes(samples: Tensor, fft: int, hop: int) -> Tensor:
+    """Shape (fft / 2 + 1, frames); Hann window, frames centred on multiples of `hop`, edges mirrored."""
+    window = torch.hann_window(fft, device=samples.device)
+    return torch.stft(samples, fft, hop, window=window, return_complex=True).abs()
+
+
+def _moving_average(values: Tensor, width: int) -> Tensor:
+    half = width // 2
+    padded = functional.pad(values[None, None], (half, half), mode="reflect")
+    return functional.avg_pool1d(padded, width, 1)[0, 0]

@@ -1,0 +1,58 @@
+"""Scores of clips by heads that were fitted without their generators, campaigns and speakers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from training.clip_table import ClipTable, Measured
+from training.convex import REAL, FitOptions, Head, fit_head
+from training.statistics import AUGMENTED, CLEAN, MEASURED, Statistics
+
+FITTED = (CLEAN, AUGMENTED)  # the copies of every clip that heads are fitted on
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """One head for each front end; a clip's score is their sum."""
+
+    heads: dict[str, Head]
+
+    def score(self, statistics: Statistics, rows: np.ndarray, channel: str) -> np.ndarray:
+        """Scores of shape (rows,)."""
+        return sum(head.score(statistics[name][channel][rows]) for name, head in self.heads.items())
+
+
+def fit_scorer(table: ClipTable, measured: Measured, rows: np.ndarray, options: FitOptions) -> Scorer:
+    """Fit on `rows` (indices) and the pairs that were made from one of them."""
+    rows, pairs = np.asarray(rows), np.flatnonzero(np.isin(table.pair_rows, rows))
+    clips, heads = table.clips[rows], {}
+    for name, channels in measured.clips.items():
+        halves = [(measured.real[name][c][pairs], measured.fake[name][c][pairs]) for c in FITTED]
+        heads[name] = fit_head(
+            [channels[c][rows] for c in FITTED],
+            clips,
+            halves if len(pairs) and options.pair_weight > 0 else [],
+            options,
+        )
+    return Scorer(heads)
+
+
+def out_of_fold(
+    table: ClipTable, measured: Measured, scope: np.ndarray, folds: int, options: FitOptions
+) -> dict[str, np.ndarray]:
+    """Channel to scores of shape (rows,), NaN outside `scope` (a mask over rows).
+
+    What a fold holds out is held out with all that shares a speaker with its real clips: copies of their voices, and
+    pairs made from them.
+    """
+    scores = {channel: np.full(len(table), np.nan) for channel in MEASURED}
+    for fold in range(folds):
+        held = scope & (table.fold == fold)
+        voices = np.unique(table.clips.speaker[held & (table.clips.label == REAL)])
+        rows = scope & ~held & ~np.isin(table.clips.speaker, voices)
+        scorer = fit_scorer(table, measured, np.flatnonzero(rows), options)
+        for channel in MEASURED:
+            scores[channel][held] = scorer.score(measured.clips, np.flatnonzero(held), channel)
+    return scores
