@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModelForAudioClassification, Wav2Vec2Fe
 
 ROOT = Path(__file__).parents[1]
 RECORDINGS = ROOT / "examples" / "recordings"
-# Reduces configs/demo.yaml to something that trains in seconds.
+# Reduces configs/tiny.yaml to something that trains in seconds.
 SMALL = (
     "--set", "architecture.hidden_size=32", "--set", "architecture.intermediate_size=48",
     "--set", "architecture.num_hidden_layers=2", "--set", "architecture.conv_dim=[16,16,16,16,32]",
@@ -87,7 +87,7 @@ def trained(dataset_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     folder = tmp_path_factory.mktemp("trained") / "detector"
     run(
         Path(sys.executable).with_name("accelerate"), "launch", "--quiet",
-        "--config_file", "configs/accelerate/cpu.yaml", "train_wav2vec2.py", "--config", "configs/demo.yaml",
+        "--config_file", "configs/accelerate/cpu.yaml", "train_wav2vec2.py", "--config", "configs/tiny.yaml",
         "--dataset", dataset_dir, "--output_dir", folder, "--max_steps", "6", *SMALL,
     )  # fmt: skip
     return folder

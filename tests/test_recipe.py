@@ -67,7 +67,7 @@ def test_wrong_yaml_fails_by_name(tmp_path: Path, text: str, named: str) -> None
 
 
 def test_unknown_option_and_missing_ones_fail_by_name() -> None:
-    config = ["--config", str(ROOT / "configs/demo.yaml")]
+    config = ["--config", str(ROOT / "configs/tiny.yaml")]
     with pytest.raises(UserError, match="unknown option --learnin_rate; did you mean learning_rate"):
         parse_recipe([*config, *NEEDED, "--learnin_rate", "1"])
     with pytest.raises(UserError, match="--dataset is missing"):

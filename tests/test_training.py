@@ -26,7 +26,7 @@ from training.launch import processes_asked_for
 from training.model import load_feature_extractor, load_model
 from training.trainer import build_trainer
 
-DEMO = ["--config", str(ROOT / "configs/demo.yaml")]
+DEMO = ["--config", str(ROOT / "configs/tiny.yaml")]
 NO_NOISE = [f"--set=architecture.{name}=0.0" for name in (
     "hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout", "final_dropout",
 )]  # fmt: skip

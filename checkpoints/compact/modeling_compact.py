@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -111,7 +114,8 @@ class CompactForAudioClassification(CompactPreTrainedModel):
         counts = [input_values.shape[1]] * len(input_values)
         if attention_mask is not None:
             counts = attention_mask.sum(dim=1).tolist()
-        found = [self.statistics(clip[:count]) for clip, count in zip(input_values, counts, strict=True)]
+        with _one_thread(input_values.device):
+            found = [self.statistics(clip[:count]) for clip, count in zip(input_values, counts, strict=True)]
         with torch.autocast(input_values.device.type, enabled=False):
             parts = [head(torch.stack([one[name] for one in found])) for name, head in self.heads.items()]
             odds = torch.stack(parts).sum(0)
@@ -128,3 +132,21 @@ class CompactForAudioClassification(CompactPreTrainedModel):
             functional.gelu(first), self.conv2.weight.float(), self.conv2.bias.float(), stride=2, padding=1
         )
         return functional.gelu(second)
+
+
+@contextmanager
+def _one_thread(device: torch.device) -> Iterator[None]:
+    """One core for the many small operations on a CPU.
+
+    A team of threads mostly waits for its slowest member here; where decoding, or anything else, keeps the cores busy,
+    that made scoring ten times slower.
+    """
+    threads = torch.get_num_threads()
+    if device.type != "cpu" or threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

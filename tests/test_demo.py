@@ -1,0 +1,49 @@
+"""The demonstration: the shipped detector fine-tuned on the embedded recordings, before shown beside after."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, run
+from safetensors.torch import load_file
+
+from model_card.gaps import gaps
+from training.summary import format_results
+
+SHIPPED = ROOT / "checkpoints" / "compact"
+
+
+@pytest.fixture(scope="module")
+def fine_tuned(dataset_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("demo") / "detector"
+    run(
+        Path(sys.executable).with_name("accelerate"), "launch", "--quiet",
+        "--config_file", "configs/accelerate/cpu.yaml", "train_wav2vec2.py", "--config", "configs/demo.yaml",
+        "--dataset", dataset_dir, "--output_dir", folder, "--max_steps", "4", "--max_duration_s", "3",
+    )  # fmt: skip
+    return folder
+
+
+def test_only_the_heads_have_changed(fine_tuned: Path) -> None:
+    before, after = load_file(SHIPPED / "model.safetensors"), load_file(fine_tuned / "model.safetensors")
+    changed = {name for name in before if not before[name].float().equal(after[name].float())}
+    assert changed == {f"heads.{head}.{part}" for head in ("conv", "spectrum") for part in ("weight", "bias")}
+
+
+def test_before_and_after_are_judged_on_the_same_test(fine_tuned: Path, dataset_dir: Path) -> None:
+    results = json.loads((fine_tuned / "results.json").read_text())
+    base = results["base"]
+    assert base["test"]["metrics"]["n"] == results["test"]["metrics"]["n"]
+    assert base["threshold"] == json.loads((SHIPPED / "config.json").read_text())["detector"]["threshold"]
+    assert base["test"]["metrics"] != results["test"]["metrics"]
+    assert "test, before fine-tuning" in format_results(results, fine_tuned)
+    card = (fine_tuned / "README.md").read_text()
+    assert "| test | before fine-tuning | after |" in card
+    assert not any("start checkpoint was not measured" in gap for gap in gaps(results))
+
+
+def test_a_start_checkpoint_that_decides_nothing_is_not_judged(trained: Path) -> None:
+    assert "base" not in json.loads((trained / "results.json").read_text())
