@@ -130,8 +130,8 @@ def _kept(training: dict[str, Any]) -> str:
         return (
             "The fit is convex: it has one solution, and nothing was picked by its score. Validation: all clips of "
             "train and validation, each scored by heads that never met its generator family, its recording campaign or "
-            "its speaker. Test: by heads fitted on train and validation. The heads in this folder were then fitted on the "
-            f"usable clips of all splits, {fitted['real']} real and {fitted['fake']} fake and {fitted['pairs']} "
+            "its speaker. Test: by heads fitted on train and validation. The heads in this folder were then fitted on "
+            f"the usable clips of all splits, {fitted['real']} real and {fitted['fake']} fake and {fitted['pairs']} "
             f"same-clip pairs ({fitted['left_out']} clips left out), and keep that threshold and calibration; they "
             "would flatter themselves on test."
         )

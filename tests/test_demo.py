@@ -10,7 +10,8 @@ import pytest
 from conftest import ROOT, run
 from safetensors.torch import load_file
 
-from model_card.gaps import gaps
+from evaluation.gaps import gaps
+from model_card.record import Record
 from training.summary import format_results
 
 SHIPPED = ROOT / "checkpoints" / "compact"
@@ -41,8 +42,9 @@ def test_before_and_after_are_judged_on_the_same_test(fine_tuned: Path, dataset_
     assert base["test"]["metrics"] != results["test"]["metrics"]
     assert "test, before fine-tuning" in format_results(results, fine_tuned)
     card = (fine_tuned / "README.md").read_text()
-    assert "| test | before fine-tuning | after |" in card
-    assert not any("start checkpoint was not measured" in gap for gap in gaps(results))
+    assert "start checkpoint, unchanged" in card
+    headings = [gap.heading for gap in gaps(Record.load(fine_tuned).evidence())]
+    assert "No base control on test" not in headings
 
 
 def test_a_start_checkpoint_that_decides_nothing_is_not_judged(trained: Path) -> None:

@@ -89,7 +89,7 @@ def test_balance_by_generator_needs_generators() -> None:
 
 
 def test_direction_of_the_best_metric_follows_the_metric() -> None:
-    base = ["--config", str(ROOT / "configs/demo.yaml"), "--dataset", "D", "--output_dir", "O"]
+    base = ["--config", str(ROOT / "configs/tiny.yaml"), "--dataset", "D", "--output_dir", "O"]
     assert parse_recipe(base).training.greater_is_better is True
     assert parse_recipe([*base, "--metric_for_best_model", "eer"]).training.greater_is_better is False
     assert parse_recipe([*base, "--metric_for_best_model", "f1_fake"]).training.greater_is_better is True
@@ -113,7 +113,7 @@ def test_out_of_memory_gives_advice_and_other_errors_stay() -> None:
 @pytest.mark.slow
 def test_interrupt_saves_a_checkpoint_that_the_same_command_goes_on_from(dataset_dir: Path, tmp_path: Path) -> None:
     command = [
-        sys.executable, "train_wav2vec2.py", "--config", "configs/demo.yaml", *SMALL, "--dataset", str(dataset_dir),
+        sys.executable, "train_wav2vec2.py", "--config", "configs/tiny.yaml", *SMALL, "--dataset", str(dataset_dir),
         "--output_dir", str(tmp_path / "run"), "--max_steps", "40", "--eval_steps", "20", "--save_steps", "20",
         "--balance", "class", "--class_weights", "balanced",
     ]  # fmt: skip

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, SMALL, run
+from conftest import ROOT, run
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -43,7 +43,7 @@ def test_every_command_works_in_order(tmp_path: Path) -> None:
         if command.startswith("make "):
             continue
         if "--config configs/demo.yaml" in command:  # the same run, in seconds
-            command += " " + " ".join(["--max_steps", "2", *SMALL])
+            command += " " + "--max_steps 2 --eval_strategy steps --eval_steps 1 --save_strategy steps --save_steps 1"
         run("bash", "-c", command, cwd=project, PATH=path, PYTHONPATH="")
     assert (project / "out/scores.csv").read_text().count("\n") == 15
     assert json.loads((project / "out/detector/results.json").read_text())["test"]["metrics"]["n"] > 0
