@@ -71,7 +71,8 @@ def train() -> None:
         model = trainer.accelerator.unwrap_model(model)
     if main_process:
         save_detector(folder, model, extractor, recipe, results)
-        write_history(folder, results["training"]["history"], results["training"]["best_step"])
+        if results["training"]["history"]:
+            write_history(folder, results["training"]["history"], results["training"]["best_step"])
         write_card(folder)
         print(format_results(results, folder))
         if recipe.push_to_hub:

@@ -56,7 +56,8 @@ class Record:
         unit = data.get("split_unit", "recording" if known else None)
         return Evidence(
             measured=tuple(self._measured()),
-            splits=splits,
+            # A convex fit judges other clips than the splits hold, and says which: nothing to compare there.
+            splits={} if results["training"].get("method") == "convex" else splits,
             split_unit=unit,
             shared_recordings=data["recordings_in_several_splits"] if known else None,
             shared_speakers=((self.report or {}).get("audit") or {}).get("shared_speakers"),

@@ -28,9 +28,10 @@ def format_results(results: dict[str, Any], folder: Path) -> str:
     columns = {_title(name, results[name]): results[name] for name in ("validation", "test") if name in results}
     if "test" in results.get("base", {}):
         columns["test, before fine-tuning"] = results["base"]["test"]
-    lines = [f"{'':<18}" + "".join(f"{title:<40}" for title in columns)]
+    width = max(36, *map(len, columns)) + 3
+    lines = [f"{'':<18}" + "".join(f"{title:<{width}}" for title in columns)]
     for title, key in _ROWS:
-        lines.append(f"{title:<18}" + "".join(f"{format_value(column, key):<40}" for column in columns.values()))
+        lines.append(f"{title:<18}" + "".join(f"{format_value(column, key):<{width}}" for column in columns.values()))
     threshold = results["threshold"]
     rule = threshold["rule"].replace("_", " ")
     lines.append(f"{'threshold':<18}fake_probability >= {threshold['fake_probability']:.4f} ({rule}, on validation)")
