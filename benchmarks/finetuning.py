@@ -57,7 +57,8 @@ def measure(variant: str, start: Path, dataset_dir: str, clips: int, epochs: int
         ["--config", config, "--model_name_or_path", str(start), "--dataset", dataset_dir, "--output_dir", str(work),
          "--num_train_epochs", str(epochs), "--eval_strategy", "no", "--save_strategy", "no",
          "--load_best_model_at_end", "false", "--early_stopping_patience", "0", "--logging_steps", "1000",
-         "--gradient_accumulation_steps", "1", "--precision", "fp16" if torch.cuda.is_available() else "fp32", *extra]
+         "--per_device_train_batch_size", "4", "--gradient_accumulation_steps", str(max(1, clips // 4)),
+         "--precision", "fp16" if torch.cuda.is_available() else "fp32", *extra]
     )  # fmt: skip
     dataset = load_splits(dataset_dir)
     dataset["train"] = dataset["train"].sort("duration_s").select(range(clips))
@@ -133,7 +134,7 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--dataset", required=True, help="folder written by `python -m data_prep build`")
-    parser.add_argument("--clips", type=int, default=4, help="training clips, the shortest ones (default 4)")
+    parser.add_argument("--clips", type=int, default=8, help="training clips, the shortest ones (default 8)")
     parser.add_argument("--epochs", type=int, default=3, help="epochs of each variant; the first is not compared")
     parser.add_argument("--output", type=Path, help="JSON file to write")
     parser.add_argument("--variant", choices=VARIANTS, help=argparse.SUPPRESS)
