@@ -49,7 +49,7 @@ class ScoreWriter(AbstractContextManager):
         done: the paths whose rows were kept.
 
     Raises:
-        UserError: another extension, a folder that does not exist, or rows of another shape to go on from.
+        UserError: another extension, a place that cannot be written, or rows of another shape to go on from.
     """
 
     def __init__(self, path: Path | None, resume: bool = False) -> None:
@@ -65,6 +65,7 @@ class ScoreWriter(AbstractContextManager):
             if self._path is None:
                 print(_csv_line(COLUMNS), end="", flush=True)
             else:
+                path.parent.mkdir(parents=True, exist_ok=True)
                 self._open(resume)
         except OSError as error:
             raise UserError(f"cannot write --output {path} ({error.strerror or error})") from error
