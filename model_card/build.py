@@ -14,6 +14,9 @@ from model_card import tables
 from model_card.generalisation import generalisation_section
 from model_card.record import Record
 
+_TRUST = ", trust_remote_code=True"
+# Architectures whose code, or feature extractor's code as well, is saved beside the weights.
+_OWN_MODELS, _OWN_EXTRACTORS = frozenset(["compact-speech-detector"]), frozenset(["spectrogram"])
 _HUB_METRICS = {"roc_auc": "roc_auc", "eer": "eer", "accuracy": "accuracy", "f1_fake": "f1"}
 
 
@@ -43,7 +46,8 @@ def render_card(record: Record, name: str) -> str:
         title=f"{name}: speech deepfake detector",
         model_id=name,
         origin=_origin(model, training),
-        trust=", trust_remote_code=True" if model["model_type"] == "compact-speech-detector" else "",
+        trust=_TRUST if model["model_type"] in _OWN_MODELS | _OWN_EXTRACTORS else "",
+        extractor_trust=_TRUST if model["model_type"] in _OWN_EXTRACTORS else "",
         generalisation=generalisation_section(results),
         card_notes=results.get("card_notes") or "",
         max_duration_s=results["max_duration_s"],

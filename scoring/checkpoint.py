@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, FeatureExtractionMixin, PreTrainedModel
 
+import baselines  # noqa: F401 - registers its architecture
 import compact  # noqa: F401 - registers its architecture
 from data_prep.audio import SAMPLING_RATE
 from data_prep.errors import UserError

@@ -13,7 +13,7 @@ from data_prep.audio import SAMPLING_RATE, encode_flac, load_audio
 from data_prep.labels import LABELS, label_of_tokens
 from scoring.checkpoint import Checkpoint
 from scoring.forward import TorchForward, fuse_head
-from scoring.inputs import featurise, has_fixed_length, padding_invariant, uses_padding_mask
+from scoring.inputs import featurise, has_fixed_length, padding_invariant, reads_waveform, uses_padding_mask
 from scoring.precision import MAX_PROBABILITY_CHANGE, sigmoid, with_precision
 
 LOGIT_TOLERANCE = 1e-4  # single against batched
@@ -149,7 +149,8 @@ def _mono(probe: Probe, name: str) -> Check:
 def _normalisation(probe: Probe, name: str) -> Check:
     """Models with layer-normalised convolutions are pre-trained on clips of zero mean and unit variance."""
     extractor = probe.checkpoint.extractor
-    if not uses_padding_mask(probe.checkpoint.model.config):
+    config = probe.checkpoint.model.config
+    if not (reads_waveform(config) and uses_padding_mask(config)):
         return Check(
             name, True, f"do_normalize is {getattr(extractor, 'do_normalize', None)}; either occurs for this type"
         )

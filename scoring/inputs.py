@@ -31,6 +31,8 @@ _WAVEFORM_MODELS = frozenset(
     ]
 )
 
+# Classes that read spectrograms of any number of frames, with a mask over them.
+_MASKED_SPECTROGRAM_MODELS = frozenset(["spectrogram"])
 
 # Feature extractors whose models take one fixed input length.
 _FIXED_LENGTH = (WhisperFeatureExtractor, ASTFeatureExtractor)
@@ -40,14 +42,22 @@ def uses_padding_mask(config: PreTrainedConfig) -> bool:
     """Whether the feature extractor should return an attention mask.
 
     Waveform models with layer-normalised convolutions need it (without it a padded clip's logits move by whole
-    units); those with group normalisation were pre-trained without one. Spectrogram models have a fixed input.
+    units); those with group normalisation were pre-trained without one. Of the spectrogram models, ours tell
+    windows from padding by it; those of transformers have a fixed input.
     """
-    return config.model_type in _WAVEFORM_MODELS and _layer_normalised(config)
+    if config.model_type in _MASKED_SPECTROGRAM_MODELS:
+        return True
+    return reads_waveform(config) and _layer_normalised(config)
 
 
 def padding_invariant(config: PreTrainedConfig) -> bool:
     """Whether clips of different lengths may share a batch without changing each other's logits."""
-    return config.model_type not in _WAVEFORM_MODELS or _layer_normalised(config)
+    return not reads_waveform(config) or _layer_normalised(config)
+
+
+def reads_waveform(config: PreTrainedConfig) -> bool:
+    """Whether the model takes samples (`input_values`) in place of a spectrogram."""
+    return config.model_type in _WAVEFORM_MODELS
 
 
 def has_fixed_length(extractor: FeatureExtractionMixin) -> bool:

@@ -12,7 +12,7 @@ from data_prep.errors import UserError
 from training.arguments import parse_recipe
 from training.freeze import FreezePlan, count_parameters, freeze, on_meta, transformer_layers
 from training.model import planned_config
-from training.plan import module_rows, step_cost
+from training.plan import dummy_input, module_rows, step_cost
 from training.recipe import freeze_plan
 
 
@@ -30,7 +30,7 @@ def planned(recipe_file: str) -> object:
 def test_recipes_train_exactly_the_stated_numbers(recipe_file: str, trained: int, backward_tflop: float) -> None:
     model = planned(recipe_file)
     assert count_parameters(model) == (trained, 315_701_634)
-    cost = step_cost(model, clips=8, duration_s=4.0)
+    cost = step_cost(model, dummy_input(model.config, 8, 4.0))
     assert cost.backward / 1e12 == pytest.approx(backward_tflop, abs=1e-3)
     # The published recipe trains two modules below the frozen layers, so backward must pass all of them.
     through_the_bottom = "wav2vec2.encoder.layers.0" in cost.on_path
@@ -116,5 +116,5 @@ def test_a_prefix_freeze_keeps_backward_out_of_the_prefix(kind: str) -> None:
     )
     names = {id(m): n for n, m in model.named_modules()}
     layers = [names[id(layer)] for layer in transformer_layers(model)]
-    on_path = step_cost(model, clips=2, duration_s=1.0).on_path
+    on_path = step_cost(model, dummy_input(model.config, 2, 1.0)).on_path
     assert [name in on_path for name in layers] == [False, False, True]

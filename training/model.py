@@ -17,6 +17,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+import baselines  # registers their architecture
 import compact  # noqa: F401 - registers the architecture of the detector in checkpoints/
 from data_prep.errors import UserError
 from data_prep.hub import cache_only, check_name, first_line, offline_hint
@@ -41,7 +42,7 @@ def load_model(recipe: Recipe) -> PreTrainedModel:
     config, polarity_swapped = _config(recipe)
     name = recipe.arguments.model_name_or_path
     if name is None:
-        model = AutoModelForAudioClassification.from_config(config)
+        model = build_model(config)
     else:
         try:
             model = AutoModelForAudioClassification.from_pretrained(
@@ -57,6 +58,18 @@ def load_model(recipe: Recipe) -> PreTrainedModel:
             _swap_classifier_rows(model)
     freeze(model, freeze_plan(recipe.arguments))
     return model
+
+
+def build_model(config: PreTrainedConfig) -> PreTrainedModel:
+    """An untrained model.
+
+    Raises:
+        UserError: the config's values do not go together.
+    """
+    try:
+        return AutoModelForAudioClassification.from_config(config)
+    except ValueError as error:
+        raise UserError(f"`architecture:` is not usable: {' '.join(str(error).split())[:300]}") from error
 
 
 def planned_config(recipe: Recipe) -> PreTrainedConfig:
@@ -84,7 +97,10 @@ def load_feature_extractor(recipe: Recipe, config: PreTrainedConfig) -> FeatureE
     described = dict(recipe.feature_extractor)
     if described:
         kind = described.pop("feature_extractor_type", "Wav2Vec2FeatureExtractor")
-        extractor = getattr(transformers, kind)(**described)
+        try:
+            extractor = _extractor_class(kind)(**described)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"`feature_extractor:` is not usable: {error}") from error
     elif recipe.arguments.model_name_or_path is None:
         raise UserError("a model from scratch needs `feature_extractor:` in the YAML beside `architecture:`")
     else:
@@ -96,9 +112,30 @@ def load_feature_extractor(recipe: Recipe, config: PreTrainedConfig) -> FeatureE
             raise _cannot_load(recipe.arguments.model_name_or_path, error) from error
     if extractor.sampling_rate != 16_000:
         raise UserError(f"the feature extractor expects {extractor.sampling_rate} Hz; datasets made here are 16000 Hz")
+    _require_same_geometry(extractor, config)
     # Written into preprocessor_config.json, so that everyone who loads the result pads as it was trained.
     extractor.return_attention_mask = uses_padding_mask(config)
     return extractor
+
+
+def _extractor_class(name: str) -> type[FeatureExtractionMixin]:
+    for module in (transformers, baselines):
+        if hasattr(module, name):
+            return getattr(module, name)
+    raise UserError(
+        f"feature_extractor_type is {name}; expected a class of transformers, e.g. Wav2Vec2FeatureExtractor, or "
+        "SpectrogramFeatureExtractor"
+    )
+
+
+def _require_same_geometry(extractor: FeatureExtractionMixin, config: PreTrainedConfig) -> None:
+    """What is stated on both sides, for a spectrogram and the model that reads it, has to agree."""
+    for made, read in (("num_bins", "num_bins"), ("channels", "in_channels"), ("window_frames", "window_frames")):
+        if hasattr(extractor, made) and hasattr(config, read) and getattr(extractor, made) != getattr(config, read):
+            raise UserError(
+                f"the feature extractor makes {made} {getattr(extractor, made)}, but architecture.{read} is "
+                f"{getattr(config, read)}; give both the same"
+            )
 
 
 def _config(recipe: Recipe) -> tuple[PreTrainedConfig, bool]:

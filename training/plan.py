@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoModelForAudioClassification, PreTrainedConfig
+from transformers import PreTrainedConfig
 
 from data_prep.audio import SAMPLING_RATE
 from training.freeze import count_parameters, freeze, on_meta
+from training.model import build_model, load_feature_extractor
 from training.recipe import Recipe, freeze_plan
 
 _LAYER = re.compile(r"^(.*\.layers?)\.(\d+)\.")
@@ -37,12 +39,12 @@ class StepCost:
 
 def describe_plan(config: PreTrainedConfig, recipe: Recipe) -> str:
     """The table for a model of `config` under the recipe's freeze plan, without allocating its weights."""
-    model = on_meta(AutoModelForAudioClassification.from_config, config)
+    model = on_meta(build_model, config)
     freeze(model, freeze_plan(recipe.arguments))
     clips = recipe.training.per_device_train_batch_size * recipe.training.gradient_accumulation_steps
     seconds = recipe.arguments.max_duration_s
     try:
-        cost = step_cost(model, clips, seconds)
+        cost = step_cost(model, _inputs_of_a_step(recipe, config, clips, seconds))
     except (RuntimeError, NotImplementedError, TypeError, ValueError):  # an architecture that needs real numbers
         cost = None
     return format_plan(model, cost, f"one step of {clips} clips of at most {seconds:g} s")
@@ -60,11 +62,11 @@ def module_rows(model: nn.Module) -> list[ModuleRow]:
     return rows
 
 
-def step_cost(model: nn.Module, clips: int, duration_s: float) -> StepCost:
-    """Count the operations of one step on `clips` clips of `duration_s` seconds.
+def step_cost(model: nn.Module, inputs: torch.Tensor) -> StepCost:
+    """Count the operations of one step on `inputs`, the model's main input for all clips of the step.
 
     Args:
-        model: frozen as it will be trained, on the meta device: shapes are computed, numbers are not.
+        model: frozen as it will be trained, on the meta device as `inputs`: shapes are computed, numbers are not.
     """
     on_path: set[str] = set()
 
@@ -77,7 +79,7 @@ def step_cost(model: nn.Module, clips: int, duration_s: float) -> StepCost:
     was_training = model.training
     model.eval()  # dropout and masking cost nothing worth counting and draw random numbers
     with counter:
-        logits = model(_dummy_input(model.config, clips, duration_s)).logits
+        logits = model(inputs).logits
         forward = counter.get_total_flops()
         if logits.requires_grad:
             logits.sum().backward()
@@ -85,6 +87,17 @@ def step_cost(model: nn.Module, clips: int, duration_s: float) -> StepCost:
     for hook in hooks:
         hook.remove()
     return StepCost(forward, counter.get_total_flops() - forward, frozenset(on_path))
+
+
+def dummy_input(config: PreTrainedConfig, clips: int, duration_s: float) -> torch.Tensor:
+    """The main input of a transformers model for `clips` clips of `duration_s` seconds, on the meta device."""
+    if config.model_type == "whisper":
+        shape = (clips, config.num_mel_bins, 2 * config.max_source_positions)
+    elif config.model_type == "audio-spectrogram-transformer":
+        shape = (clips, config.max_length, config.num_mel_bins)
+    else:
+        shape = (clips, round(duration_s * SAMPLING_RATE))
+    return torch.zeros(shape, device="meta")
 
 
 def format_plan(model: nn.Module, cost: StepCost | None = None, step: str = "") -> str:
@@ -104,14 +117,13 @@ def format_plan(model: nn.Module, cost: StepCost | None = None, step: str = "") 
     return "\n".join(lines)
 
 
-def _dummy_input(config: PreTrainedConfig, clips: int, duration_s: float) -> torch.Tensor:
-    if config.model_type == "whisper":
-        shape = (clips, config.num_mel_bins, 2 * config.max_source_positions)
-    elif config.model_type == "audio-spectrogram-transformer":
-        shape = (clips, config.max_length, config.num_mel_bins)
-    else:
-        shape = (clips, round(duration_s * SAMPLING_RATE))
-    return torch.zeros(shape, device="meta")
+def _inputs_of_a_step(recipe: Recipe, config: PreTrainedConfig, clips: int, duration_s: float) -> torch.Tensor:
+    if config.model_type != "spectrogram":
+        return dummy_input(config, clips, duration_s)
+    # Its shape is the feature extractor's choice.
+    extractor = load_feature_extractor(recipe, config)
+    one = extractor(np.zeros(round(duration_s * SAMPLING_RATE)), sampling_rate=SAMPLING_RATE)["input_features"]
+    return torch.zeros((clips, *one.shape[1:]), device="meta")
 
 
 def _requires_grad(output: object) -> bool:
