@@ -28,6 +28,7 @@ _CLICK_MS = 50  # shorter than any syllable: lip noise, a switch
 _VAD_LEAD_SAMPLES = 2 * SAMPLING_RATE  # the VAD hears better after a second or two
 _VAD_RUN_UP_SAMPLES = 15 * SAMPLING_RATE
 _VAD_SPARE_FRAMES = 12  # 0.4 s: what the VAD needs to warm up, and a pause
+_VAD_DEAF_DBFS, _VAD_LEVEL_DBFS = -45.0, -30.0  # quieter voices it takes for noise: they are played to it louder
 _MIN_PAUSE_FRAMES = 2  # 64 ms below the speech threshold: one 32 ms dip is a plosive's closure, not a pause
 
 
@@ -197,13 +198,15 @@ def _holds_speech(levels: np.ndarray, waveform: np.ndarray, origin: int, chunk: 
     Only then all of it, with what its passage (from the sample `origin` on) holds before: quiet voices need a run-up.
     """
     start, stop = chunk.start_sample, chunk.stop_sample
+    loud = float(np.percentile(levels[start // HOP_SAMPLES : -(-stop // HOP_SAMPLES)], 95))
+    gain = np.float32(10 ** ((_VAD_LEVEL_DBFS - loud) / 20) if loud < _VAD_DEAF_DBFS else 1.0)
     needed = math.ceil(min_share * (-(-(stop - start) // vad.FRAME_SAMPLES)))
     heard = (needed + _VAD_SPARE_FRAMES) * vad.FRAME_SAMPLES
     first = _loudest(levels, start, stop, heard)
-    if vad.holds_speech(waveform[first : min(first + heard, stop)], needed):
+    if vad.holds_speech(gain * waveform[first : min(first + heard, stop)], needed):
         return True
     lead = min(start - origin, _VAD_RUN_UP_SAMPLES) // vad.FRAME_SAMPLES
-    return vad.holds_speech(waveform[start - lead * vad.FRAME_SAMPLES : stop], needed, skip=lead)
+    return vad.holds_speech(gain * waveform[start - lead * vad.FRAME_SAMPLES : stop], needed, skip=lead)
 
 
 def _loudest(levels: np.ndarray, start: int, stop: int, length: int) -> int:

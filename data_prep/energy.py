@@ -16,6 +16,7 @@ _MIN_CONTRAST_DB = 12.0
 # A pause longer than this is judged once more by its own levels: after a sudden drop in level speech looks like one.
 _LONG_PAUSE_FRAMES = 300
 _PAUSE_EDGE_FRAMES = 30  # where the sound around it still rings
+_DROP_DB, _DROP_FRAMES, _DROP_HOP_FRAMES = 15.0, 300, 75  # 3 s are a sentence; fewer are often one pause and a breath
 _SMOOTHING_FRAMES = 3  # 30 ms: one 10 ms frame is shorter than the pitch period of a low voice
 
 
@@ -73,7 +74,24 @@ def gate_thresholds(levels: np.ndarray) -> np.ndarray:
     windows = np.array_split(levels, max(1, round(len(levels) / _WINDOW_FRAMES)))
     chosen = [_threshold(window) for window in windows]
     parts = [np.full(len(w), overall if t is None else t, np.float32) for w, t in zip(windows, chosen, strict=True)]
+    for window, part in zip(windows, parts, strict=True):
+        _follow_drops(window, part)
     return np.concatenate(parts)
+
+
+def _follow_drops(levels: np.ndarray, thresholds: np.ndarray) -> None:
+    """Lower `thresholds`, in place, where everything is far quieter for five seconds or more and yet has contrast."""
+    if len(levels) < 2 * _DROP_FRAMES:
+        return
+    stretches = np.lib.stride_tricks.sliding_window_view(levels, _DROP_FRAMES)[::_DROP_HOP_FRAMES]
+    noise, speech = np.percentile(stretches, (10, 95), axis=1)
+    noise = np.maximum(noise, SILENCE_DBFS)
+    contrast = speech - noise
+    dropped = (np.percentile(levels, 95) - speech >= _DROP_DB) & (contrast >= _MIN_CONTRAST_DB)
+    for index in np.flatnonzero(dropped):
+        place = slice(index * _DROP_HOP_FRAMES, index * _DROP_HOP_FRAMES + _DROP_FRAMES)
+        lower = noise[index] + np.clip(contrast[index] / 3, 6.0, 18.0)
+        thresholds[place] = np.minimum(thresholds[place], lower)
 
 
 def _threshold(levels: np.ndarray) -> float | None:
