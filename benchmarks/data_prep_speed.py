@@ -1,54 +1,114 @@
-"""How fast preparation is, against the usual pydub script on the same recordings, both on one core.
+"""How fast preparation is, against the usual pydub scripts on the same recordings.
 
-    DATA_PREP_CORPUS=/path/to/recordings python benchmarks/data_prep_speed.py
+    DATA_PREP_CORPUS=/path/to/recordings python -m benchmarks.data_prep_speed [--set mono16|stereo44]
 
-Ours: hash, decode, both passes, fingerprint, FLAC. Theirs: `AudioSegment.from_file`, 16 kHz mono, `split_on_silence`
-with the threshold relative to the recording's own level, neighbours joined up to the longest chunk, FLAC. Its settings:
-silences of 0.5 s as in most tutorials, of 1 s as by default (its time grows with this), and 0.5 s in steps of 10 ms
-instead of 1 ms, which hardly any script sets. Recordings are made of ten files each, as 16 kHz WAV, and FLAC is written
-in process, so that pydub never starts ffmpeg, which would only slow it down. Needs pydub, for the comparison only.
+Recordings of one to four minutes are joined out of the corpus, once as 16 kHz mono (FLAC, WAV) and once as 44.1 kHz
+stereo (MP3, M4A, WAV), which is what people have. Ours: hash, decode, both passes, fingerprint, FLAC. Theirs:
+`AudioSegment.from_file`, `split_on_silence` 16 dB below the recording's own level, every chunk exported as 16 kHz mono
+FLAC; they neither join nor drop chunks. The scripts differ in whether they resample first or at the export, in the
+shortest silence (500 ms in most tutorials, 1000 ms by default) and in the seek step (1 ms by default).
+
+Processor seconds of one core, everything loaded before the clock runs; pydub starts ffmpeg for whatever is not WAV, and
+for every chunk it exports, so its time is also told without. With --commands: wall time of whole commands instead, from
+start-up to finished dataset, on all cores. Needs pydub and ffmpeg, for the comparison only.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
+import resource
+import shutil
+import subprocess
 import sys
 import tempfile
 import time
-import wave
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
+import av
 import numpy as np
+import soxr
 
 from data_prep import vad
-from data_prep.audio import SAMPLING_RATE, load_audio, pcm16
+from data_prep.audio import SAMPLING_RATE, load_audio
 from data_prep.files import find_audio_files
 from data_prep.parts import Recipe
 from data_prep.recording import PrepareTask, prepare_recording
 
-_PER_RECORDING = 10  # corpus files joined into one recording
-_RECORDINGS = 12
-_MIN_MS, _MAX_MS = 2_500, 13_000
+_ROOM = 3e-4  # RMS of the room between utterances, -70 dBFS
+_FORMATS = {  # set → rate, layout, (extension, codec) in turn
+    "mono16": (16_000, "mono", (("flac", "flac"), ("wav", "pcm_s16le"))),
+    "stereo44": (44_100, "stereo", (("mp3", "libmp3lame"), ("m4a", "aac"), ("wav", "pcm_s16le"))),
+}
 
 
-def make_recordings(corpus: Path, folder: Path) -> list[Path]:
-    """Recordings of a minute or so, half a second of room between the utterances."""
-    files = list(find_audio_files([corpus]))[: _PER_RECORDING * _RECORDINGS]
+@dataclass(frozen=True)
+class Script:
+    """A pydub script. `first`: to 16 kHz mono before the search for silences, not at the export."""
+
+    first: bool
+    silence_ms: int
+    step_ms: int
+
+    def __str__(self) -> str:
+        return f"pydub, {'16 kHz first' if self.first else 'as it is'}, {self.silence_ms} ms, step {self.step_ms} ms"
+
+    def __call__(self, path: Path, folder: Path) -> None:
+        from pydub import AudioSegment
+        from pydub.silence import split_on_silence
+
+        audio = AudioSegment.from_file(path)
+        if self.first:
+            audio = audio.set_frame_rate(SAMPLING_RATE).set_channels(1)
+        chunks = split_on_silence(
+            audio,
+            min_silence_len=self.silence_ms,
+            silence_thresh=audio.dBFS - 16,
+            keep_silence=200,
+            seek_step=self.step_ms,
+        )
+        for index, chunk in enumerate(chunks):
+            chunk = chunk.set_frame_rate(SAMPLING_RATE).set_channels(1)
+            chunk.export(folder / f"{path.stem}-{index}.flac", format="flac")
+
+
+SCRIPTS = (Script(False, 500, 1), Script(True, 500, 1), Script(True, 1000, 1), Script(True, 500, 10))
+
+
+def make_recordings(corpus: Path, folder: Path, name: str, count: int, minutes: float) -> list[Path]:
+    """`count` recordings of up to `minutes`, half of them under real/, half under fake/ (for the whole command)."""
+    rate, layout, kinds = _FORMATS[name]
+    random = np.random.default_rng(1)
+    clips = iter(find_audio_files([corpus]))
     paths = []
-    for first in range(0, len(files), _PER_RECORDING):
-        pieces = []
-        for file in files[first : first + _PER_RECORDING]:
-            room = np.random.default_rng(first).normal(0, 3e-4, SAMPLING_RATE // 2).astype(np.float32)
-            pieces += [load_audio(file.path), room]
-        path = folder / f"{first:05d}.wav"
-        with wave.open(str(path), "wb") as output:
-            output.setnchannels(1)
-            output.setsampwidth(2)
-            output.setframerate(SAMPLING_RATE)
-            output.writeframes(pcm16(np.concatenate(pieces)).tobytes())
+    for index in range(count):
+        pieces, seconds, wanted = [], 0.0, random.uniform(60, 60 * minutes)
+        while seconds < wanted:
+            room = random.normal(0, _ROOM, int(random.uniform(0.2, 1.2) * SAMPLING_RATE)).astype(np.float32)
+            pieces += [load_audio(next(clips).path), room]
+            seconds += sum(map(len, pieces[-2:])) / SAMPLING_RATE
+        samples = soxr.resample(np.concatenate(pieces), SAMPLING_RATE, rate)
+        if layout == "stereo":
+            samples = np.stack([samples, 0.8 * np.roll(samples, 11)]) + random.normal(0, _ROOM, (2, len(samples)))
+        extension, codec = kinds[index // 2 % len(kinds)]
+        path = folder / ("real", "fake")[index % 2] / f"{index:02d}.{extension}"
+        path.parent.mkdir(exist_ok=True)
+        _write(path, np.atleast_2d(samples).astype(np.float32), rate, layout, codec)
         paths.append(path)
     return paths
+
+
+def _write(path: Path, samples: np.ndarray, rate: int, layout: str, codec: str) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=rate, layout=layout)
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=layout)
+        frame.sample_rate = rate
+        resampler = av.AudioResampler(format=stream.codec_context.format, layout=layout, rate=rate)
+        for converted in (*resampler.resample(frame), *resampler.resample(None)):
+            container.mux(stream.encode(converted))
+        container.mux(stream.encode(None))
 
 
 def ours(path: Path, folder: Path) -> None:
@@ -56,70 +116,87 @@ def ours(path: Path, folder: Path) -> None:
     assert facts.error is None, facts.error
 
 
-def pydub_script(min_silence_ms: int, step_ms: int) -> Callable[[Path, Path], None]:
-    """The script as tutorials have it, with the joining of short neighbours that a dataset needs."""
-    from pydub import AudioSegment
-    from pydub.silence import split_on_silence
-
-    def prepare(path: Path, folder: Path) -> None:
-        audio = AudioSegment.from_file(path).set_frame_rate(SAMPLING_RATE).set_channels(1)
-        spans = split_on_silence(
-            audio, min_silence_len=min_silence_ms, silence_thresh=audio.dBFS - 16, keep_silence=100, seek_step=step_ms
-        )
-        joined: list[AudioSegment] = []
-        for span in spans:
-            if joined and len(joined[-1]) + len(span) <= _MAX_MS:
-                joined[-1] += span
-            else:
-                joined.append(span)
-        for index, chunk in enumerate(joined):
-            for start in range(0, len(chunk), _MAX_MS):
-                piece = chunk[start : start + _MAX_MS]
-                if len(piece) >= _MIN_MS:
-                    from data_prep.audio import encode_flac  # pydub's export starts ffmpeg for every chunk
-
-                    samples = np.array(piece.get_array_of_samples(), np.float32) / 32768
-                    (folder / f"{path.stem}-{index}-{start}.flac").write_bytes(encode_flac(samples))
-
-    return prepare
-
-
-def timed(prepare: Callable[[Path, Path], None], paths: list[Path], rounds: int) -> float:
-    """Least processor seconds of `rounds` passes over the recordings."""
-    least = float("inf")
+def processor_s(prepare: Callable[[Path, Path], None], paths: list[Path], rounds: int = 1) -> tuple[float, float]:
+    """Least processor seconds of `rounds` passes over the recordings: with, and without started programs."""
+    least = (float("inf"), float("inf"))
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
-            begin = time.process_time()
+            before = _used()
             for path in paths:
                 prepare(path, Path(folder))
-            least = min(least, time.process_time() - begin)
+            own, children = (after - was for after, was in zip(_used(), before, strict=True))
+            least = min(least, (own + children, own))
     return least
 
 
-def main() -> int:
-    corpus = os.environ.get("DATA_PREP_CORPUS")
-    if not corpus:
-        print(__doc__, file=sys.stderr)
-        return 2
+def _used() -> tuple[float, float]:
+    usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return tuple(held.ru_utime + held.ru_stime for held in usage)
+
+
+def _wall_s(command: list[str]) -> float:
+    begin = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True)
+    return time.perf_counter() - begin
+
+
+def _compare(paths: list[Path], seconds: float) -> None:
     vad.speech_probabilities(np.zeros(SAMPLING_RATE, np.float32))  # load the model before the clock runs
-    with tempfile.TemporaryDirectory() as folder:
-        paths = make_recordings(Path(corpus), Path(folder))
-        seconds = sum((path.stat().st_size - 44) // 2 for path in paths) / SAMPLING_RATE  # 44 bytes of header
-        print(f"{len(paths)} recordings, {seconds / 60:.1f} min, 16 kHz; processor time, best of several")
-        taken = timed(ours, paths, 3)
-        print(f"data_prep                  {taken:8.2f} s   {seconds / taken:6.0f}x realtime a core", flush=True)
-        try:
-            scripts = {settings: pydub_script(*settings) for settings in ((500, 1), (1000, 1), (500, 10))}
-        except ImportError:
-            print("pydub is not installed: pip install pydub, to compare", file=sys.stderr)
-            return 0
-        for (silence, step), script in scripts.items():
-            theirs = timed(script, paths, 1)
-            print(
-                f"pydub {silence:>5} ms, step {step:>2} ms {theirs:8.2f} s   {seconds / theirs:6.0f}x realtime a core, "
-                f"{theirs / taken:.1f} times ours",
-                flush=True,
-            )
+    taken, _ = processor_s(ours, paths, 3)
+    print(f"{'data_prep':<42}{taken:8.2f} s {seconds / taken:7.0f} x realtime", flush=True)
+    for script in SCRIPTS:
+        theirs, alone = processor_s(script, paths)
+        print(
+            f"{script!s:<42}{theirs:8.2f} s {seconds / theirs:7.0f} x realtime, {theirs / taken:6.1f} x ours; "
+            f"without ffmpeg {alone:.2f} s, {alone / taken:.1f} x ours",
+            flush=True,
+        )
+
+
+def _compare_commands(folder: Path, seconds: float) -> None:
+    build = [sys.executable, "-m", "data_prep", "build", str(folder), "--overwrite", "--output"]
+    with tempfile.TemporaryDirectory() as output:
+        taken = min(_wall_s([*build, f"{output}/{round_}"]) for round_ in range(2))
+    print(f"{'python -m data_prep build, all cores':<42}{taken:8.2f} s {seconds / taken:7.0f} x realtime", flush=True)
+    for index, script in enumerate(SCRIPTS):
+        with tempfile.TemporaryDirectory() as output:
+            one = [sys.executable, "-m", "benchmarks.data_prep_speed", "--pydub", str(index), str(folder), output]
+            theirs = _wall_s(one)
+        print(
+            f"{script!s:<42}{theirs:8.2f} s {seconds / theirs:7.0f} x realtime, {theirs / taken:6.1f} x ours",
+            flush=True,
+        )
+
+
+def _run_script(index: str, folder: str, output: str) -> None:
+    for path in sorted(Path(folder).rglob("*.*")):
+        SCRIPTS[int(index)](path, Path(output))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--set", choices=tuple(_FORMATS), action="append", help="default: both")
+    parser.add_argument("--recordings", type=int, default=12)
+    parser.add_argument("--minutes", type=float, default=4, help="longest recording")
+    parser.add_argument("--commands", action="store_true", help="wall time of whole commands")
+    parser.add_argument("--pydub", nargs=3, metavar=("SCRIPT", "FOLDER", "OUTPUT"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.pydub:
+        _run_script(*arguments.pydub)
+        return 0
+    corpus = os.environ.get("DATA_PREP_CORPUS")
+    if not corpus or shutil.which("ffmpeg") is None:
+        print("set DATA_PREP_CORPUS to a folder of recordings, and install ffmpeg and pydub", file=sys.stderr)
+        return 2
+    for name in arguments.set or _FORMATS:
+        with tempfile.TemporaryDirectory() as folder:
+            paths = make_recordings(Path(corpus), Path(folder), name, arguments.recordings, arguments.minutes)
+            seconds = sum(len(load_audio(path)) for path in paths) / SAMPLING_RATE
+            print(f"{name}: {len(paths)} recordings, {seconds / 60:.1f} min")
+            if arguments.commands:
+                _compare_commands(Path(folder), seconds)
+            else:
+                _compare(paths, seconds)
     return 0
 
 

@@ -117,6 +117,7 @@ def _build(arguments: argparse.Namespace) -> int:
             hold_out_generators=tuple(arguments.hold_out_generator),
             hold_out_speakers=tuple(arguments.hold_out_speaker),
             test_manifest=arguments.test_manifest,
+            leaks=arguments.leaks,
             seed=arguments.seed,
         ),
         workers=arguments.workers,

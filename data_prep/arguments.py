@@ -114,6 +114,14 @@ def _add_splits(group: argparse._ArgumentGroup) -> None:
         help="share of each split in seconds of speech, 0 to leave one out (default 0.8 0.1 0.1, and a corpus that "
         "defines splits keeps them; given, everything is dealt anew)",
     )
+    group.add_argument(
+        "--leaks",
+        choices=("keep", "drop"),
+        default="keep",
+        help="where a corpus' own splits share a source, a speaker or the same audio: keep them (default), "
+        "or drop such recordings from training and validation, so that test stays whole and unseen; a speaker's "
+        "name is one voice in all INPUTs and both classes: a fake that names the voice it clones counts as that voice",
+    )
     group.add_argument("--seed", type=int, default=42, help="which recordings go where (default %(default)s)")
     group.add_argument(
         "--group-by",

@@ -168,13 +168,17 @@ def _with_splits(
     seconds = [outcomes[index].chunk_s for index in used]
     parted = partition(rows, groups, seconds, options.splits)
     if parted.crossing:
+        what = "add --splits 0.8 0.1 0.1 to deal them anew, or --leaks drop to leave out what test shares with training"
+        if parted.left_out:
+            counts = ", ".join(f"{count} of {split}" for split, count in parted.left_out.items())
+            what = f"their recordings outside test (or validation) are left out: {counts}"
         _say(
-            f"the corpus' own splits part {len(parted.crossing)} groups that share a source or speaker, e.g. "
-            f"{' and '.join(parted.crossing[0][:2])}; add --splits 0.8 0.1 0.1 to deal them anew"
+            f"the corpus' own splits part {len(parted.crossing)} groups that share a source, speaker or audio, e.g. "
+            f"{' and '.join(parted.crossing[0][:2])}; {what}"
         )
     changed = list(outcomes)
     for index, group, split in zip(used, parted.groups, parted.splits, strict=True):
-        changed[index] = replace(outcomes[index], group=rows[group].file.name, split=split)
+        changed[index] = replace(outcomes[index], group=rows[group].file.name, split=split, left_out=split is None)
     return changed, {
         "achieved": achieved(rows, parted.splits, seconds),
         "groups": len(set(groups)),
@@ -182,6 +186,7 @@ def _with_splits(
         "kept_from_corpus": parted.kept,
         "crossing_groups": parted.crossing[:EXAMPLES],
         "crossing_group_count": len(parted.crossing),
+        "left_out_recordings": parted.left_out,
         "near_duplicates": [
             {
                 "first": rows[copy.first].file.name,

@@ -77,7 +77,9 @@ def _split_rule(report: dict) -> str:
     if splits["kept_from_corpus"]:
         rule += f", {splits['kept_from_corpus']:,} recordings where their corpus puts them"
     if splits["crossing_group_count"]:
-        rule += f" ({splits['crossing_group_count']:,} groups are in several of the corpus' own splits)"
+        rule += f" ({splits['crossing_group_count']:,} groups are in several of the corpus' own splits"
+        gone = ", ".join(f"{count:,} recordings of {split}" for split, count in splits["left_out_recordings"].items())
+        rule += f"; so that none is in two here, {gone} are left out)" if gone else ")"
     if splits["held_out_recordings"]:
         rule += f", {splits['held_out_recordings']:,} recordings held out for test"
     return rule

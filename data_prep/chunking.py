@@ -27,7 +27,8 @@ NO_SPEECH = "no_speech"
 _CLICK_MS = 50  # shorter than any syllable: lip noise, a switch
 _VAD_LEAD_SAMPLES = 2 * SAMPLING_RATE  # the VAD hears better after a second or two
 _VAD_RUN_UP_SAMPLES = 15 * SAMPLING_RATE
-_VAD_PROBE_SAMPLES = 3 * SAMPLING_RATE // 2
+_VAD_SPARE_FRAMES = 12  # 0.4 s: what the VAD needs to warm up, and a pause
+_VAD_DEAF_DBFS, _VAD_LEVEL_DBFS = -45.0, -30.0  # quieter voices it takes for noise: they are played to it louder
 _MIN_PAUSE_FRAMES = 2  # 64 ms below the speech threshold: one 32 ms dip is a plosive's closure, not a pause
 
 
@@ -93,7 +94,7 @@ def chunk_recording(waveform: np.ndarray, options: ChunkingOptions | None = None
         for piece_start, piece_stop in pieces:
             speech = _overlap(squeezed, piece_start, piece_stop)
             chunk = Chunk(*timeline.chunk(piece_start, piece_stop))
-            if _holds_speech(waveform, start, chunk, options.min_speech_share):
+            if _holds_speech(levels, waveform, start, chunk, options.min_speech_share):
                 kept += speech
                 chunks.append(chunk)
             else:
@@ -190,19 +191,28 @@ def _overlap(spans: np.ndarray, start: int, stop: int) -> int:
     return int((np.minimum(inside[:, 1], stop) - np.maximum(inside[:, 0], start)).sum())
 
 
-def _holds_speech(waveform: np.ndarray, origin: int, chunk: Chunk, min_share: float) -> bool:
+def _holds_speech(levels: np.ndarray, waveform: np.ndarray, origin: int, chunk: Chunk, min_share: float) -> bool:
     """Whether at least `min_share` of the 32 ms frames of a chunk hold speech.
 
-    Its middle is heard first: speech in that alone is usually enough, and spares the VAD most of its work.
+    Its loudest stretch is heard first: speech in that alone is usually enough, and spares the VAD most of its work.
     Only then all of it, with what its passage (from the sample `origin` on) holds before: quiet voices need a run-up.
     """
-    length = chunk.stop_sample - chunk.start_sample
-    needed = min_share * (-(-length // vad.FRAME_SAMPLES))
-    middle = max(_VAD_PROBE_SAMPLES, 2 * math.ceil(needed) * vad.FRAME_SAMPLES)
-    first = chunk.start_sample + max(0, (length - middle) // 2)
-    heard = vad.speech_probabilities(waveform[first : min(first + middle, chunk.stop_sample)])
-    if np.count_nonzero(heard >= vad.SPEECH_THRESHOLD) >= needed:
+    start, stop = chunk.start_sample, chunk.stop_sample
+    loud = float(np.percentile(levels[start // HOP_SAMPLES : -(-stop // HOP_SAMPLES)], 95))
+    gain = np.float32(10 ** ((_VAD_LEVEL_DBFS - loud) / 20) if loud < _VAD_DEAF_DBFS else 1.0)
+    needed = math.ceil(min_share * (-(-(stop - start) // vad.FRAME_SAMPLES)))
+    heard = (needed + _VAD_SPARE_FRAMES) * vad.FRAME_SAMPLES
+    first = _loudest(levels, start, stop, heard)
+    if vad.holds_speech(gain * waveform[first : min(first + heard, stop)], needed):
         return True
-    lead = min(chunk.start_sample - origin, _VAD_RUN_UP_SAMPLES) // vad.FRAME_SAMPLES
-    heard = vad.speech_probabilities(waveform[chunk.start_sample - lead * vad.FRAME_SAMPLES : chunk.stop_sample])[lead:]
-    return bool(np.count_nonzero(heard >= vad.SPEECH_THRESHOLD) >= needed)
+    lead = min(start - origin, _VAD_RUN_UP_SAMPLES) // vad.FRAME_SAMPLES
+    return vad.holds_speech(gain * waveform[start - lead * vad.FRAME_SAMPLES : stop], needed, skip=lead)
+
+
+def _loudest(levels: np.ndarray, start: int, stop: int, length: int) -> int:
+    """Where in the samples [start, stop) a stretch of `length` samples has the highest mean level in dB."""
+    inside = np.cumsum(levels[start // HOP_SAMPLES : stop // HOP_SAMPLES], dtype=np.float64)
+    n_frames = length // HOP_SAMPLES
+    if len(inside) <= n_frames:
+        return start
+    return start + int((inside[n_frames:] - inside[:-n_frames]).argmax()) * HOP_SAMPLES

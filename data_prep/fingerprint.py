@@ -25,7 +25,7 @@ _BANDS = 21  # 20 bits
 _LOW_HZ, _HIGH_HZ = 300.0, 3300.0  # inside every telephone's band
 _QUIET = 1e-4  # frames 40 dB below the loudest carry noise, and after a codec other noise
 _KEEP_ONE_IN = 4
-_BLOCK_FRAMES = 1_000  # 10 s at a time, which stays in the cache
+_BLOCK_FRAMES = 250  # 2.5 s at a time: half a megabyte stays in the cache and is not returned to the system
 _CROWD = 12  # a value in more places than so many neighbours in the index is compared with those only
 _MIN_MATCHES = 5
 _MIN_SHARE = 0.06  # of the shorter recording's values
@@ -51,7 +51,7 @@ class Match:
 
 
 def fingerprint(waveform: np.ndarray) -> Fingerprint:
-    """Fingerprint of float samples of shape (samples,), 16 kHz mono; a memory map is read 30 s at a time."""
+    """Fingerprint of float samples of shape (samples,), 16 kHz mono; a memory map is read 2.5 s at a time."""
     empty = np.zeros(0, np.uint32), np.zeros(0, np.float32)
     blocks = [empty, *_values(waveform)]
     values, total = (np.concatenate([block[column] for block in blocks]) for column in (0, 1))
@@ -87,14 +87,17 @@ def _band_energies(waveform: np.ndarray) -> Iterator[np.ndarray]:
     edges = _band_edges()
     window = np.hanning(_FFT).astype(np.float32)
     n_frames = max(0, (len(waveform) - _FFT) // _HOP + 1)
+    windowed = np.empty((_BLOCK_FRAMES, _FFT), np.float32)
     for first in range(0, n_frames, _BLOCK_FRAMES):
         count = min(_BLOCK_FRAMES, n_frames - first)
         block = np.asarray(waveform[first * _HOP : (first + count - 1) * _HOP + _FFT], dtype=np.float32)
         frames = np.lib.stride_tricks.sliding_window_view(block, _FFT)[::_HOP]
-        spectrum = fft.rfft(frames * window, axis=1)  # ten times as fast as numpy's for float32
-        power = spectrum.real**2 + spectrum.imag**2
+        np.multiply(frames, window, out=windowed[:count])
+        spectrum = fft.rfft(windowed[:count], axis=1)[:, edges[0] : edges[-1]]
+        power = spectrum.real**2
+        power += spectrum.imag**2
         # Not a matrix product: its threads would take the cores of the other workers.
-        yield np.add.reduceat(power[:, : edges[-1]], edges[:-1], axis=1, dtype=np.float64)
+        yield np.add.reduceat(power, edges[:-1] - edges[0], axis=1, dtype=np.float64)
 
 
 def _band_edges() -> np.ndarray:

@@ -15,6 +15,9 @@ from data_prep.schema import SPLITS
 from data_prep.splits import assign_splits
 
 TEST, TRAIN = "test", "train"
+KEEP, DROP = "keep", "drop"
+LEAKS = (KEEP, DROP)
+_LEFT_OUT = "left out"
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,8 @@ class SplitOptions:
         group_by: what may not be in two splits, out of `GROUP_KEYS`; near duplicates always count as one source.
         hold_out_generators, hold_out_speakers: their recordings, with all that is connected to them, are only in test.
         test_manifest: names of the recordings of the test split; nothing else that is dealt out joins them.
+        leaks: what becomes of a group that the corpus' own splits spread over several. "keep": nothing. "drop": its
+            recordings stay in test only, or, where test has none of it, in validation only; the others are left out.
         seed: which recordings go where.
     """
 
@@ -36,22 +41,25 @@ class SplitOptions:
     hold_out_generators: tuple[str, ...] = ()
     hold_out_speakers: tuple[str, ...] = ()
     test_manifest: Path | None = None
+    leaks: str = KEEP
     seed: int = 42
 
 
 @dataclass(frozen=True)
 class Partition:
-    """The split of each recording, and how it came about.
+    """The split of each recording, None where it is left out, and how it came about.
 
     Attributes:
-        crossing: groups that the corpus' own splits spread over several.
+        crossing: names in each group that the corpus' own splits spread over several.
+        left_out: split that the corpus gave → how many of its recordings are in none now.
     """
 
-    splits: list[str]
+    splits: list[str | None]
     groups: list[int]
     forced: int
     kept: int
     crossing: list[list[str]]
+    left_out: dict[str, int]
 
 
 def partition(rows: Sequence[Row], groups: Sequence[int], seconds: Sequence[float], options: SplitOptions) -> Partition:
@@ -75,18 +83,26 @@ def partition(rows: Sequence[Row], groups: Sequence[int], seconds: Sequence[floa
         if split is not None:
             by_group.setdefault(group, split)
     splits = [by_group.get(group) if split is None else split for group, split in zip(groups, splits, strict=True)]
-    _deal(rows, groups, seconds, splits, options)
-    chosen = [str(split) for split in splits]
-    _check_train(rows, chosen, forced)
-    places = defaultdict(set)
-    for group, split in zip(groups, chosen, strict=True):
-        places[group].add(split)
+    places: dict[int, set[str]] = defaultdict(set)
+    for group, split in zip(groups, splits, strict=True):
+        if split is not None:
+            places[group].add(split)
     crossing = [
         [row.file.name for row, held in zip(rows, groups, strict=True) if held == group]
         for group, held_in in places.items()
         if len(held_in) > 1
     ]
-    return Partition(chosen, list(groups), forced, kept, crossing)
+    left_out: Counter[str] = Counter()
+    if options.leaks == DROP:
+        kept_in = {group: max(held_in, key=SPLITS.index) for group, held_in in places.items()}  # test comes last
+        for index, (group, split) in enumerate(zip(groups, splits, strict=True)):
+            if split is not None and split != kept_in[group]:
+                left_out[split] += 1
+                splits[index] = _LEFT_OUT
+    _deal(rows, groups, seconds, splits, options)
+    _check_train(rows, splits, forced, sum(left_out.values()))
+    chosen = [None if split == _LEFT_OUT else split for split in splits]
+    return Partition(chosen, list(groups), forced, kept, crossing, dict(left_out))
 
 
 def _demanded(rows: Sequence[Row], options: SplitOptions) -> list[int]:
@@ -162,7 +178,7 @@ def _deal(
         splits[index] = split
 
 
-def _check_train(rows: Sequence[Row], splits: Sequence[str], forced: int) -> None:
+def _check_train(rows: Sequence[Row], splits: Sequence[str | None], forced: int, left_out: int) -> None:
     left = {row.label for row, split in zip(rows, splits, strict=True) if split == TRAIN}
     for label in LABELS:
         if forced and label not in left:
@@ -170,12 +186,21 @@ def _check_train(rows: Sequence[Row], splits: Sequence[str], forced: int) -> Non
                 f"what is held out takes every {label} recording along to test, because they share speakers or sources "
                 "with it; hold out less, or keep only sources together with --group-by source"
             )
+        if left_out and label not in left:
+            raise UserError(
+                f"--leaks drop leaves no {label} recording to train on, because all share a source or speaker with "
+                "validation or test; deal the splits anew with --splits 0.8 0.1 0.1"
+            )
 
 
-def achieved(rows: Sequence[Row], splits: Sequence[str], seconds: Sequence[float]) -> dict[str, dict[str, float]]:
-    """split → label → its share of the label's seconds, four digits."""
+def achieved(
+    rows: Sequence[Row], splits: Sequence[str | None], seconds: Sequence[float]
+) -> dict[str, dict[str, float]]:
+    """split → label → its share of the label's seconds, four digits; what is left out does not count."""
     totals, held = Counter(), Counter()
     for row, split, weight in zip(rows, splits, seconds, strict=True):
+        if split is None:
+            continue
         totals[row.label] += weight
         held[split, row.label] += weight
     return {

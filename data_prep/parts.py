@@ -24,13 +24,14 @@ from data_prep.chunks import Chunk, ChunkingOptions
 from data_prep.equalise import EqualiseOptions, equalised
 from data_prep.fingerprint import Fingerprint
 
-_FORMAT = 3  # raise it when the same recording and options would give a different part
+_FORMAT = 4  # raise it when the same recording and options would give a different part
 _DECIDING_PACKAGES = (
     "av",
     "numpy",
     "onnxruntime",
     "scipy",
     "silero-vad",
+    "soundfile",
     "soxr",
 )  # another version may decode otherwise
 _COLUMNS = (
@@ -119,7 +120,10 @@ def write_part(
         "frames": heard.frames.astype("<i4").tobytes(),
     }
     schema = pa.schema(_COLUMNS, metadata={key: base64.b64encode(value) for key, value in metadata.items()})
-    with pq.ParquetWriter(temporary, schema, compression="none") as writer:
+    # FLAC neither shrinks nor repeats nor is looked up by value: everything that Parquet does for that only costs time.
+    with pq.ParquetWriter(
+        temporary, schema, compression="none", use_dictionary=False, write_statistics=False
+    ) as writer:
         for first in range(0, len(chunks), _ROWS_PER_WRITE):
             batch = chunks[first : first + _ROWS_PER_WRITE]
             columns = [

@@ -14,7 +14,7 @@ from data_prep.parts import RecordingFacts
 from data_prep.schema import SPLITS
 from data_prep.writing import source_id
 
-USED, DUPLICATE, NO_CHUNKS, FAILED = "used", "duplicate", "no_chunks", "failed"
+USED, DUPLICATE, NO_CHUNKS, FAILED, LEFT_OUT = "used", "duplicate", "no_chunks", "failed", "left_out"
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Outcome:
     duplicate_of: str | None = None
     group: str | None = None
     split: str | None = None
+    left_out: bool = False
 
     @property
     def name(self) -> str:
@@ -37,12 +38,14 @@ class Outcome:
 
     @property
     def status(self) -> str:
-        """`FAILED` (see `facts.error`), `DUPLICATE`, `NO_CHUNKS` (no speech long enough) or `USED`."""
+        """`FAILED` (see `facts.error`), `DUPLICATE`, `NO_CHUNKS` (no speech long enough), `LEFT_OUT` or `USED`."""
         if self.facts.error is not None:
             return FAILED
         if self.duplicate_of is not None:
             return DUPLICATE
-        return USED if self.facts.chunk_samples else NO_CHUNKS
+        if not self.facts.chunk_samples:
+            return NO_CHUNKS
+        return LEFT_OUT if self.left_out else USED
 
     @property
     def chunk_s(self) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ FRAME_SAMPLES = 512  # 32 ms at 16 kHz, the only frame the model knows
 SPEECH_THRESHOLD = 0.5  # silero's own default: at or above it a frame is speech
 _CONTEXT_SAMPLES = 64  # the end of the previous frame, which the model expects before each frame
 _FRAMES_PER_CALL = 512  # 16 s: larger calls are no faster and cost memory
+_FRAMES_PER_LOOK = 16  # 0.5 s: shorter calls cost more than they spare
 _MODEL_FILE = "data/silero_vad_16k_sequence.onnx"
 
 
@@ -34,11 +36,31 @@ def speech_probabilities(waveform: np.ndarray) -> np.ndarray:
     Returns:
         float32 of shape (ceil(samples / 512),); the last frame is padded with zeros.
     """
+    return np.concatenate([np.zeros(0, np.float32), *_listen(waveform, _FRAMES_PER_CALL)])
+
+
+def holds_speech(waveform: np.ndarray, n_frames: int, skip: int = 0) -> bool:
+    """Whether at least `n_frames` frames after the first `skip` hold speech; listens no further than that takes.
+
+    Args:
+        waveform: as for `speech_probabilities`.
+    """
+    left = -(-len(waveform) // FRAME_SAMPLES) - skip
+    pieces = _listen(waveform, _FRAMES_PER_LOOK)
+    while 0 < n_frames <= left:
+        speech = next(pieces) >= SPEECH_THRESHOLD
+        n_frames -= np.count_nonzero(speech[skip:])
+        left -= max(0, len(speech) - skip)
+        skip = max(0, skip - len(speech))
+    return n_frames <= 0
+
+
+def _listen(waveform: np.ndarray, n_frames: int) -> Iterator[np.ndarray]:
+    """The probabilities of `speech_probabilities`, `n_frames` at a time."""
     session = _session()
     hidden = cell = np.zeros((1, 1, 128), dtype=np.float32)
     context = np.zeros(_CONTEXT_SAMPLES, dtype=np.float32)
-    probabilities = [np.zeros(0, dtype=np.float32)]
-    step = _FRAMES_PER_CALL * FRAME_SAMPLES
+    step = n_frames * FRAME_SAMPLES
     for start in range(0, len(waveform), step):
         samples = np.asarray(waveform[start : start + step], dtype=np.float32)
         frames = np.pad(samples, (0, -len(samples) % FRAME_SAMPLES)).reshape(-1, FRAME_SAMPLES)
@@ -46,8 +68,7 @@ def speech_probabilities(waveform: np.ndarray) -> np.ndarray:
         context = frames[-1, -_CONTEXT_SAMPLES:]
         inputs = {"input": np.hstack((contexts, frames)), "h": hidden, "c": cell}
         values, hidden, cell = session.run(["speech_probs", "hn", "cn"], inputs)
-        probabilities.append(values.reshape(-1))
-    return np.concatenate(probabilities)
+        yield values.reshape(-1)
 
 
 def speech_duration_s(waveform: np.ndarray) -> float:

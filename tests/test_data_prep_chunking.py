@@ -136,7 +136,7 @@ def test_long_spans_are_cut_where_the_vad_hears_a_pause():
 
 
 def test_without_any_pause_the_quietest_instant_is_cut(monkeypatch):
-    monkeypatch.setattr(vad, "speech_probabilities", lambda w: np.ones(-(-len(w) // vad.FRAME_SAMPLES), np.float32))
+    monkeypatch.setattr(vad, "_listen", lambda w, n: iter([np.ones(-(-len(w) // vad.FRAME_SAMPLES), np.float32)]))
     waveform = noise(20, 0.1)
     dip = slice(round(8.7 * SAMPLING_RATE), round(8.8 * SAMPLING_RATE))
     waveform[dip] *= 0.1
@@ -185,9 +185,9 @@ def test_chunks_do_not_depend_on_level_or_dc_offset(gain):
         assert abs(ours.start_sample - theirs.start_sample) <= SAMPLING_RATE // 2
 
 
-@pytest.mark.parametrize("gain", [0.1, 0.03])
+@pytest.mark.parametrize("gain", [0.1, 0.03, 0.01])
 def test_a_voice_that_turns_quiet_is_still_found(gain):
-    """The gate follows the recording: 20 or 30 dB less costs what lies around the change, not the rest."""
+    """The gate follows the recording: 20 to 40 dB less cost what lies around the change, not the rest."""
     loud = np.tile(speech(), 3)
     spoken = np.repeat(vad.speech_probabilities(loud) >= vad.SPEECH_THRESHOLD, vad.FRAME_SAMPLES)[: len(loud)]
     inside = np.zeros(2 * len(loud), bool)
@@ -195,7 +195,7 @@ def test_a_voice_that_turns_quiet_is_still_found(gain):
         inside[chunk.start_sample : chunk.stop_sample] = True
     covered = [float(half[spoken].mean()) for half in np.split(inside, 2)]
     assert covered[0] > 0.98
-    assert covered[1] > 0.85
+    assert covered[1] > 0.9
 
 
 def test_a_memory_map_gives_the_same_chunks(tmp_path):

@@ -163,6 +163,29 @@ def test_the_corpus_own_splits_are_kept_and_their_leaks_told():
     assert anew.kept == 0
 
 
+def test_dropping_leaks_keeps_test_whole_then_validation_and_leaves_no_group_in_two_splits():
+    cells = [(label, f"{label}{i}", None, ("train", "validation", "test")[i % 3]) for i in range(9) for label in LABELS]
+    rows = rows_of(*cells, ("real", "real0", None, "test"), ("fake", "real0", "g", "validation"))
+    rows += rows_of(("real", "real1", None, "train"), ("real", "new", None, None))
+    parted = grouped(rows, leaks="drop")
+    dropped = [index for index, split in enumerate(parted.splits) if split is None]
+    assert dropped == [0, 19, 20]  # real0 of train, the fake that names its voice, real1 of train
+    assert parted.left_out == {"train": 2, "validation": 1}
+    assert [split for split, row in zip(parted.splits, rows, strict=True) if row.split == "test"] == ["test"] * 7
+    places = {(group, split) for group, split in zip(parted.groups, parted.splits, strict=True) if split}
+    assert len(places) == len({group for group, _ in places})
+    assert sum(sum(held.values()) for held in achieved(rows, parted.splits, [1.0] * len(rows)).values()) == (
+        pytest.approx(2, abs=1e-3)
+    )
+    assert grouped(rows).left_out == {}
+
+
+def test_dropping_leaks_that_would_leave_nothing_to_train_on_is_refused():
+    rows = rows_of(*[(label, label, None, split) for split in ("train", "test") for label in LABELS])
+    with pytest.raises(UserError, match=r"--leaks drop leaves no real recording to train on, .* --splits"):
+        grouped(rows, leaks="drop")
+
+
 def test_recordings_without_a_split_join_their_group_or_are_dealt():
     rows = rows_of(
         *[(label, f"{label}{i}", None, "train") for i in range(8) for label in LABELS], ("real", "real1", None, None)

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_prep.audio import load_audio
+from data_prep import vad
+from data_prep.audio import SAMPLING_RATE, load_audio
 from data_prep.vad import FRAME_SAMPLES, SPEECH_THRESHOLD, speech_duration_s, speech_probabilities
 
 ROOT = Path(__file__).parents[1]
@@ -56,3 +57,20 @@ def test_a_worker_imports_neither_torch_nor_datasets():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("skip", [0, 5, 40])
+def test_listening_until_it_is_sure_gives_the_answer_of_listening_to_all(speech, skip):
+    clip = speech[: 4 * SAMPLING_RATE]
+    spoken = int(np.count_nonzero(vad.speech_probabilities(clip)[skip:] >= vad.SPEECH_THRESHOLD))
+    assert spoken > 20
+    answers = {count: vad.holds_speech(clip, count, skip) for count in (0, 1, spoken, spoken + 1, 10_000)}
+    assert answers == {0: True, 1: True, spoken: True, spoken + 1: False, 10_000: False}
+
+
+def test_no_more_is_heard_than_the_answer_takes(speech, monkeypatch):
+    heard = []
+    listen = vad._listen
+    monkeypatch.setattr(vad, "_listen", lambda w, n: (heard.append(len(piece)) or piece for piece in listen(w, n)))
+    assert vad.holds_speech(speech, 10)
+    assert sum(heard) * vad.FRAME_SAMPLES < len(speech) / 4
