@@ -19,14 +19,23 @@ from data_prep.errors import UserError
 from training.recipe import Recipe, RecipeArguments
 
 # Mappings in the YAML that are passed on whole; on the command line: --set architecture.hidden_size=64
-MAPPING_KEYS = ("architecture", "model_overrides", "feature_extractor", "convex")
+MAPPING_KEYS = ("architecture", "model_overrides", "feature_extractor", "lora", "convex")
 # Mappings whose keys are options of their own: `freeze: {encoder_layers: 12}` is --freeze_encoder_layers 12.
 FLATTENED_KEYS = ("freeze",)
 
 # Of what can be the metric_for_best_model. Trainer itself would take "eer" for higher-is-better.
 LOWER_IS_BETTER = frozenset({"eer", "loss", "eval_eer", "eval_loss"})
 # Where and how a run was started, not what it computes.
-NOT_RECORDED = ("plan", "overwrite", "resume_from_checkpoint", "output_dir", "push_to_hub", "hub_token", "hub_model_id")
+NOT_RECORDED = (
+    "plan",
+    "ood_dataset",
+    "overwrite",
+    "resume_from_checkpoint",
+    "output_dir",
+    "push_to_hub",
+    "hub_token",
+    "hub_model_id",
+)
 
 DESCRIPTION = """\
 Fine-tune any transformers audio-classification model into a real/fake speech detector.
