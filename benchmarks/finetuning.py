@@ -76,7 +76,8 @@ def measure(variant: str, start: Path, arguments: argparse.Namespace) -> dict[st
     )  # fmt: skip
     dataset = load_splits(arguments.dataset)
     train = dataset["train"].sort("duration_s")
-    dataset["train"] = train.select(np.linspace(0, len(train) - 1, arguments.clips).round().astype(int))
+    middles = (np.arange(arguments.clips) + 0.5) / arguments.clips  # of as many equal parts, sorted by duration
+    dataset["train"] = train.select((middles * len(train)).astype(int))
     dataset["validation"] = dataset["validation"].select(range(1))
     peak = matmul_peak("cuda" if _CUDA else "cpu", torch.float16 if _CUDA else torch.float32)
     set_seed(0)

@@ -64,7 +64,7 @@ def round_trip(samples: np.ndarray, codec: str, bit_rate: int | None = None) -> 
 
 
 def encode(samples: np.ndarray, codec: Codec, bit_rate: int | None = None) -> bytes:
-    """The encoded file, of samples at the codec's rate. Bit-exact muxing: no version string, no random stream number."""
+    """The encoded file, of samples at the codec's rate. Bit-exact muxing: no version string, no random number."""
     buffer = io.BytesIO()
     with av.open(buffer, mode="w", format=codec.container, options={"fflags": "+bitexact"}) as container:
         stream = container.add_stream(codec.encoder, rate=codec.rate, options=dict(codec.options))

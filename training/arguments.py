@@ -16,6 +16,8 @@ import yaml
 from transformers import HfArgumentParser, TrainingArguments
 
 from data_prep.errors import UserError
+from training.following import require_reporters
+from training.objective import REPORTED
 from training.recipe import Recipe, RecipeArguments
 
 # Mappings in the YAML that are passed on whole; on the command line: --set architecture.hidden_size=64
@@ -102,13 +104,22 @@ def _resolve(namespace: Namespace, mappings: dict[str, dict[str, Any]], recorded
     if not torch.accelerator.is_available():
         values["use_cpu"] = True  # without it, several processes started by torchrun would not find each other
     recorded |= {key: value for key, value in mappings.items() if value}
+    values["metric_for_best_model"] = _recorded_metric(values["metric_for_best_model"] or "roc_auc")
     values["greater_is_better"] = values["metric_for_best_model"] not in LOWER_IS_BETTER
     if values["train_sampling_strategy"] == "group_by_length" and values["length_column_name"] == "length":
         values["length_column_name"] = "duration_s"
     if own.plan:
         values["output_dir"] = values["output_dir"] or "."  # nothing is written there
     training = TrainingArguments(**values)
+    require_reporters(training.report_to)
     return Recipe(own, training, **mappings, values=recorded, precision=precision, push_to_hub=push_to_hub)
+
+
+def _recorded_metric(name: str) -> str:
+    known = ("loss", *REPORTED)
+    if name.removeprefix("eval_") not in known:
+        raise UserError(f"metric_for_best_model is {name}; expected one of {', '.join(known)}")
+    return name
 
 
 def resolve_precision(asked: str, cuda: bool, environment: Mapping[str, str]) -> tuple[str, str | None]:

@@ -13,7 +13,10 @@ from typing import Any
 import torch
 from torch import nn
 
-_linear = torch.ops.mkldnn._linear_pointwise  # what torch.compile replaces F.linear by
+
+def _linear(rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    """What torch.compile replaces F.linear by."""
+    return torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
 
 
 def use_one_dnn(model: nn.Module) -> None:
@@ -44,16 +47,16 @@ class _OneDnnProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         ctx.save_for_backward(hidden, weight)
-        return _linear(hidden, weight, bias, "none", [], "")
+        return _linear(hidden, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         hidden, weight = ctx.saved_tensors
         of_hidden = of_weight = of_bias = None
         if ctx.needs_input_grad[0]:
-            of_hidden = _linear(gradient, weight.t(), None, "none", [], "")
+            of_hidden = _linear(gradient, weight.t())
         if ctx.needs_input_grad[1]:
-            of_weight = _linear(gradient.t(), hidden.t(), None, "none", [], "")
+            of_weight = _linear(gradient.t(), hidden.t())
         if ctx.needs_input_grad[2]:
             of_bias = gradient.sum(0)
         return of_hidden, of_weight, of_bias

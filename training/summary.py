@@ -73,8 +73,6 @@ def main() -> int:
         prog="python -m training.summary", description="Print what the training run in OUT measured."
     )
     parser.add_argument("folder", metavar="OUT", type=Path, help="output folder of train_wav2vec2.py")
-    parser.add_argument("--dataset", help="dataset folder to name beside it")
-    parser.add_argument("--scores", help="score file to name beside it")
     arguments = parser.parse_args()
 
     def show() -> None:
@@ -84,10 +82,6 @@ def main() -> int:
                 f"{arguments.folder} has no results.json; expected the output folder of a finished training"
             )
         print(format_results(json.loads(path.read_text(encoding="utf-8")), arguments.folder))
-        if arguments.dataset:
-            print(f"dataset   {arguments.dataset}")
-        if arguments.scores:
-            print(f"scores    {arguments.scores} (of all recordings, those it was trained on included)")
 
     return run_command(show)
 

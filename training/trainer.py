@@ -25,18 +25,13 @@ from training.augment import load_augmentation
 from training.collator import Collator, EpochOfCollator
 from training.following import OneLineProgress, StopOnInterrupt, out_of_memory, require_finite
 from training.layer_rates import decayed_groups
-from training.objective import Objective, balanced_weights
+from training.objective import REPORTED, Objective, balanced_weights
 from training.one_dnn import use_one_dnn
 from training.packing import pack_clips
 from training.padding import PaddingMeter
 from training.prefix import PrefixCache, silence_prefix_dropout, starting_from_cache
 from training.recipe import Recipe
 from training.sampling import BalancedSampler, balanced_sampler
-
-REPORTED = (
-    "roc_auc", "eer", "accuracy", "balanced_accuracy",
-    "precision_real", "recall_real", "f1_real", "precision_fake", "recall_fake", "f1_fake",
-)  # fmt: skip
 
 
 class DetectorTrainer(Trainer):
@@ -62,6 +57,12 @@ class DetectorTrainer(Trainer):
             self.optimizer = kind(groups, **options)
         return super().create_optimizer(model)
 
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        # Precision and F1 are undefined, and left out, where nothing is called fake, or real: never the best.
+        name = f"eval_{self.args.metric_for_best_model.removeprefix('eval_')}"
+        worst = float("-inf") if self.args.greater_is_better else float("inf")
+        return super()._determine_best_metric({name: worst, **metrics}, trial)
+
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **kwargs: Any
     ) -> torch.Tensor | tuple[torch.Tensor, Any]:
@@ -86,7 +87,7 @@ def build_trainer(
         use_one_dnn(model)
     collator = Collator(extractor, own.max_duration_s, training.seed, load_augmentation(own.augmentation))
     callbacks: list[TrainerCallback] = [EpochOfCollator(collator)]
-    if own.early_stopping_patience > 0:
+    if own.early_stopping_patience > 0 and training.eval_strategy != "no":
         callbacks.append(EarlyStoppingCallback(own.early_stopping_patience))
     weights = balanced_weights(dataset["train"]["label"]) if own.class_weights == "balanced" else None
     trainer = DetectorTrainer(
