@@ -51,10 +51,11 @@ _CUDA = torch.cuda.is_available()
 
 
 class EpochClock(TrainerCallback):
-    """Seconds of each epoch."""
+    """Seconds of each epoch; no third one is begun when two took longer than `enough_s`."""
 
-    def __init__(self) -> None:
+    def __init__(self, enough_s: float) -> None:
         self.seconds: list[float] = []
+        self._enough_s = enough_s
         self._begun = 0.0
 
     def on_epoch_begin(self, *_: Any, **__: Any) -> None:
@@ -62,6 +63,10 @@ class EpochClock(TrainerCallback):
 
     def on_epoch_end(self, *_: Any, **__: Any) -> None:
         self.seconds.append(_now() - self._begun)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if len(self.seconds) == 1 and self.seconds[0] + _now() - self._begun > self._enough_s:
+            control.should_training_stop = True
 
 
 def measure(variant: str, start: Path, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -84,7 +89,7 @@ def measure(variant: str, start: Path, arguments: argparse.Namespace) -> dict[st
     model = load_model(recipe)
     extractor = load_feature_extractor(recipe, model.config)
     trainer = build_trainer(recipe, model, extractor, dataset)
-    clock = EpochClock()
+    clock = EpochClock(arguments.enough_s)
     trainer.add_callback(clock)
     caching = 0.0
     if recipe.arguments.cache_prefix:
@@ -136,6 +141,7 @@ def compare(arguments: argparse.Namespace) -> None:
         for number, variant in enumerate(arguments.variants):
             command = [sys.executable, "-m", "benchmarks.finetuning", "--dataset", arguments.dataset]
             command += ["--clips", str(arguments.clips), "--epochs", str(arguments.epochs)]
+            command += ["--enough_s", str(arguments.enough_s)]
             command += ["--one", variant, "--start", str(start), "--work", str(Path(folder) / str(number))]
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             results.append(json.loads(done.stdout))
@@ -149,6 +155,7 @@ def compare(arguments: argparse.Namespace) -> None:
         "torch": torch.__version__,
         "precision": "fp16" if _CUDA else "fp32",
         "clips": arguments.clips,
+        "clips_at_once": min(_BATCH, arguments.clips),
         "optimizer_steps_per_epoch": 1,
         "results": results,
     }
@@ -186,6 +193,7 @@ def main() -> int:
     parser.add_argument("--dataset", required=True, help="folder written by `python -m data_prep build`")
     parser.add_argument("--clips", type=int, default=16, help="training clips of one optimiser step (default 16)")
     parser.add_argument("--epochs", type=int, default=3, help="epochs of each variant; the first is not compared")
+    parser.add_argument("--enough_s", type=float, default=60.0, help="begin no third epoch after two of this together")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="which to run")
     parser.add_argument("--output", type=Path, help="JSON file to write")
     parser.add_argument("--one", choices=VARIANTS, help=argparse.SUPPRESS)

@@ -19,7 +19,7 @@ def padding_share(batches: Sequence[Sequence[float]]) -> float:
 
 
 class PaddingMeter(TrainerCallback):
-    """Writes each epoch's padding share into Trainer's log history, where a resumed run finds it again."""
+    """Writes each epoch's padding share, as seen by this process, into Trainer's log history, which resuming keeps."""
 
     def __init__(self) -> None:
         self._batches: list[Sequence[int]] = []

@@ -195,7 +195,10 @@ def _below(model: PreTrainedModel, extractor: Any, waveforms: list[np.ndarray], 
     reached: list[torch.Tensor] = []
 
     def stop(_module: nn.Module, arguments: tuple, named: dict) -> None:
-        reached.append(arguments[0] if arguments else named["hidden_states"])
+        hidden = arguments[0] if arguments else named["hidden_states"]
+        if packs_clips(model):  # all clips in one row, and their lengths for a mask
+            hidden = nn.utils.rnn.pad_sequence(hidden[0].split(named["attention_mask"]), batch_first=True)
+        reached.append(hidden)
         raise _Reached
 
     layers, was_training = transformer_layers(model), model.training
