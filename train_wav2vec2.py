@@ -20,8 +20,10 @@ from training.data import load_splits, shared_sources
 from training.evaluate import measure, measure_base
 from training.history import write_history
 from training.launch import start_all_processes
-from training.model import load_feature_extractor, load_model, planned_config
+from training.lora import merge_lora
+from training.model import load_feature_extractor, load_model, planned_config, starts_as_detector
 from training.output import prepare_output, push, save_detector
+from training.outside import load_outside
 from training.plan import describe_plan
 from training.prefix import build_cache
 from training.record import describe_run
@@ -39,6 +41,7 @@ def train() -> None:
     arguments, main_process = recipe.training, recipe.training.process_index == 0
 
     dataset = load_splits(recipe.arguments.dataset)
+    outside = load_outside(recipe)
     with arguments.main_process_first(local=False, desc="preparing the output folder"):
         checkpoint = prepare_output(recipe)
     set_seed(arguments.seed)
@@ -58,7 +61,9 @@ def train() -> None:
         results = describe_run(recipe, model, dataset) | fit_convex(recipe, model, dataset)
     else:
         trainer = build_trainer(recipe, model, extractor, dataset)
-        base = measure_base(trainer, dataset, getattr(model.config, "detector", None))
+        base, start = {}, None
+        if starts_as_detector(recipe):
+            base, start = measure_base(trainer, dataset, getattr(model.config, "detector", None), outside)
         if recipe.arguments.cache_prefix:
             with arguments.main_process_first(local=False, desc="computing the frozen prefix"):
                 place = Path(recipe.arguments.cache_dir or folder / "prefix_cache")
@@ -66,14 +71,18 @@ def train() -> None:
             train_from_cache(trainer, checkpoint, cache)
         else:
             train_or_stop(trainer, checkpoint)
-        results = measure(trainer, dataset, recipe.arguments.threshold_rule, folder)
+        results = measure(trainer, dataset, recipe.arguments.threshold_rule, folder, outside, start)
         results = describe_run(recipe, model, dataset, trainer) | base | results
         model = trainer.accelerator.unwrap_model(model)
+        if recipe.lora:
+            merge_lora(model)
     if main_process:
         save_detector(folder, model, extractor, recipe, results)
         if results["training"]["history"]:
             write_history(folder, results["training"]["history"], results["training"]["best_step"])
         write_card(folder)
+        for warning in results.get("warnings", []):
+            print(f"warning: {warning}", file=sys.stderr)
         print(format_results(results, folder))
         if recipe.push_to_hub:
             print(f"pushed to {push(folder, arguments.hub_model_id)}", file=sys.stderr)

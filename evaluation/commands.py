@@ -15,6 +15,7 @@ from datasets import Dataset
 from scipy.special import logit
 
 from data_prep.errors import EXIT_SOME_FAILED, UserError
+from data_prep.read_dataset import labels_of, read_splits
 from evaluation.clips import ScoredClips
 from evaluation.decisions import Decisions, fit_decisions
 from evaluation.gaps import NOT_CHOSEN
@@ -23,7 +24,7 @@ from evaluation.leave_out import leave_one_generator_out
 from evaluation.measure import Judge
 from evaluation.operating_points import choose_threshold
 from evaluation.report import build_report, write_report
-from evaluation.score_dataset import labels_of, load_splits, score_rows
+from evaluation.score_dataset import score_rows
 from evaluation.score_files import JoinedScores, read_scores
 from evaluation.text import report_table
 from scoring.detector import Detector
@@ -34,10 +35,10 @@ OTHERS = ("train", "validation")  # splits that a detector may have learnt from
 def report(arguments: Namespace) -> int:
     """Score the dataset's test split (and others) with the model and report; exit status 1 when a gate fails."""
     gates = [Gate.parse(text) for text in arguments.gate]
-    splits = load_splits(arguments.dataset)
+    splits = read_splits(arguments.dataset)
     if arguments.split not in splits:
         raise UserError(f"{arguments.dataset} has no split {arguments.split}; it has {', '.join(splits)}")
-    outside = {_name(name): load_splits(name) for name in arguments.ood}
+    outside = {_name(name): read_splits(name) for name in arguments.ood}
     rows = {arguments.split: ("test", splits[arguments.split])}
     for name, parts in outside.items():
         for split, part in parts.items():

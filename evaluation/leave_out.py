@@ -13,7 +13,7 @@ import numpy as np
 from datasets import Dataset, DatasetDict, concatenate_datasets
 
 from data_prep.errors import UserError
-from evaluation.score_dataset import labels_of
+from data_prep.read_dataset import labels_of
 
 HUMAN = "human"
 SHOWN = ("roc_auc", "eer", "balanced_accuracy", "fpr", "fnr")

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
-from datasets import Audio, ClassLabel, Dataset, DatasetDict, DownloadConfig, load_dataset, load_from_disk
+from datasets import Dataset
 from tqdm import tqdm
 
 from data_prep.audio import SAMPLING_RATE, AudioError, load_audio
 from data_prep.errors import UserError
-from data_prep.hub import cache_only, check_name, first_line
-from data_prep.labels import label_of_tokens
+from data_prep.read_dataset import labels_of
 from evaluation.checks import FloatArray
 from evaluation.clips import FACTS, ScoredClips
 from scoring.detector import Detector
@@ -22,50 +19,6 @@ from scoring.windows import iter_windows
 
 Change = Callable[[np.ndarray, str], np.ndarray]  # samples and the clip's name → samples
 _READ_AHEAD = 16  # batches that are sorted by length together, so that little is padded
-
-
-def load_splits(name: str) -> dict[str, Dataset]:
-    """A dataset folder or Hub id as splits, audio undecoded.
-
-    Raises:
-        UserError: there is none, or it lacks the columns audio and label.
-    """
-    try:
-        if os.path.exists(name):
-            if not Path(name, "dataset_dict.json").is_file() and not Path(name, "dataset_info.json").is_file():
-                raise UserError(f"{name} is not a prepared dataset; make one with `python -m data_prep build`")
-            loaded = load_from_disk(name)
-        else:
-            check_name(name, "dataset")
-            loaded = load_dataset(name, download_config=DownloadConfig(local_files_only=cache_only()))
-    except UserError:
-        raise
-    except Exception as error:  # offline, unknown or private: datasets raises a dozen classes here
-        raise UserError(f"no dataset at {name}, neither a folder here nor on the Hub ({first_line(error)})") from error
-    splits = dict(loaded) if isinstance(loaded, DatasetDict) else {"all": loaded}
-    for split, rows in splits.items():
-        missing = [c for c in ("audio", "label") if c not in rows.column_names]
-        if missing:
-            raise UserError(f"{name} [{split}] has no column {missing[0]}; expected the columns audio and label")
-        splits[split] = rows.cast_column("audio", Audio(SAMPLING_RATE, decode=False))
-    return splits
-
-
-def labels_of(rows: Dataset) -> np.ndarray:
-    """0 real, 1 fake, by the labels' names whatever their order; shape (n,).
-
-    Raises:
-        UserError: names that do not say which class they are.
-    """
-    feature, values = rows.features["label"], rows["label"]
-    names = [feature.names[v] if isinstance(feature, ClassLabel) else str(v) for v in values]
-    meaning = {}
-    for name in sorted(set(names)):
-        found = label_of_tokens(name)
-        if len(found) != 1:
-            raise UserError(f"the dataset has the label {name}; expected names for real and fake")
-        meaning[name] = int(next(iter(found)) == "fake")
-    return np.array([meaning[name] for name in names], dtype=np.int64)
 
 
 def score_rows(detector: Detector, rows: Dataset, title: str, change: Change | None = None) -> ScoredClips:

@@ -18,13 +18,14 @@ from datasets import Dataset
 from channels.catalogue import CONDITIONS, Condition
 from data_prep.audio import SAMPLING_RATE
 from data_prep.errors import UserError
+from data_prep.read_dataset import read_splits
 from evaluation import figures
 from evaluation.clips import ScoredClips
 from evaluation.commands import judge_of
 from evaluation.intervals import bootstrap_intervals, paired_difference
 from evaluation.measure import Judge
 from evaluation.metrics import detection_metrics
-from evaluation.score_dataset import load_splits, score_rows
+from evaluation.score_dataset import score_rows
 from evaluation.text import stress_table
 from scoring.detector import Detector
 
@@ -58,7 +59,7 @@ class Channel:
 def stress(arguments: Namespace) -> int:
     """Run the conditions and write stress.json, stress.csv and stress.png."""
     conditions = chosen(arguments.conditions)
-    splits = load_splits(arguments.dataset)
+    splits = read_splits(arguments.dataset)
     if arguments.split not in splits:
         raise UserError(f"{arguments.dataset} has no split {arguments.split}; it has {', '.join(splits)}")
     rows = sampled(splits[arguments.split], arguments.max_clips, arguments.seed)

@@ -61,6 +61,7 @@ def render_card(record: Record, name: str) -> str:
         confusion=tables.confusion_table(record),
         control_table=tables.control_table(record),
         points_table=tables.points_table(record),
+        warnings=results.get("warnings", []),
         generator_table=tables.generator_table(record),
         gaps=found,
         disqualified=any(gap.disqualifies for gap in found),

@@ -91,13 +91,20 @@ class Record:
             intervals = outside["intervals"].get("recordings", {})
             known = (_has_interval(intervals), _auc(intervals), self._against_base(name))
             found.append(Measured(name, "out_of_domain", *counts, *known))
+        for name, outside in self.results.get("outside", {}).items():
+            if name not in self.outside:
+                m, recordings, intervals = outside["metrics"], outside["recordings"], outside["intervals"]
+                counts = (m["n_real"], m["n_fake"], recordings["real"], recordings["fake"])
+                known = (_has_interval(intervals), _auc(intervals), self._against_base(name))
+                found.append(Measured(name, "out_of_domain", *counts, *known))
         return found
 
     def _against_base(self, name: str) -> dict[str, Any] | None:
         """The two systems by ROC-AUC, or by accuracy where nothing else was published."""
         before = self.results.get("base", {}).get(name)
         if before and before["metrics"]["roc_auc"] is not None:
-            values = {"model": self.results[name]["metrics"]["roc_auc"], "base": before["metrics"]["roc_auc"]}
+            after = self.results.get("outside", {}).get(name) or self.results[name]
+            values = {"model": after["metrics"]["roc_auc"], "base": before["metrics"]["roc_auc"]}
             return {"metric": "ROC-AUC"} | {key: round(value, 4) for key, value in values.items()}
         differences = self.report["base"]["differences"] if self.base_sets else {}
         for metric, title in (("roc_auc", "ROC-AUC"), ("accuracy", "accuracy")):
@@ -122,6 +129,8 @@ class Record:
         heard = set(splits.get("test", {}).get("generators", {}))
         for outside in self.outside.values():
             heard |= set(outside["facts"]["generators"])
+        for outside in self.results.get("outside", {}).values():
+            heard |= set(outside["generators"])
         heard -= {"human", "unknown"}
         return tuple(sorted(heard - trained)) if trained and heard else None
 

@@ -60,9 +60,11 @@ def _before_and_after(results: dict[str, Any]) -> str:
     """The start checkpoint unchanged, at the threshold it came with, beside the trained one."""
     base = results.get("base", {})
     rows = []
-    for name in ("validation", "test"):
-        for system, found in (("this detector", results), ("start checkpoint, unchanged", base)):
-            if name in base and name in found:
+    after = {name: results[name] for name in ("validation", "test") if name in base and name in results}
+    after |= results.get("outside", {})
+    for name in after:
+        for system, found in (("this detector", after), ("start checkpoint, unchanged", base)):
+            if name in found:
                 m, intervals = found[name]["metrics"], found[name]["intervals"]
                 values = [stated(m, intervals, key) for key in _SHOWN_OUTSIDE]
                 rows.append([f"{name} ({m['n']} clips)", system, *values])

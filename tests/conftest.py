@@ -40,6 +40,14 @@ def run(
     return done
 
 
+def launch_training(output: Path, *options: object) -> subprocess.CompletedProcess[str]:
+    """Train into `output` by the documented command, on the CPU."""
+    return run(
+        Path(sys.executable).with_name("accelerate"), "launch", "--quiet",
+        "--config_file", "configs/accelerate/cpu.yaml", "train_wav2vec2.py", "--output_dir", output, *options,
+    )  # fmt: skip
+
+
 def tiny_config(**changes: object) -> object:
     """A wav2vec2 config with XLS-R's layout and hardly any width."""
     values = {
@@ -85,11 +93,7 @@ def dataset_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(dataset_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A detector trained for six steps by the documented command, with its card, results and scores."""
     folder = tmp_path_factory.mktemp("trained") / "detector"
-    run(
-        Path(sys.executable).with_name("accelerate"), "launch", "--quiet",
-        "--config_file", "configs/accelerate/cpu.yaml", "train_wav2vec2.py", "--config", "configs/tiny.yaml",
-        "--dataset", dataset_dir, "--output_dir", folder, "--max_steps", "6", *SMALL,
-    )  # fmt: skip
+    launch_training(folder, "--config", "configs/tiny.yaml", "--dataset", dataset_dir, "--max_steps", "6", *SMALL)
     return folder
 
 

@@ -75,14 +75,15 @@ def test_g711_keeps_its_own_values_and_the_order_of_others(law: str) -> None:
 @pytest.mark.parametrize("codec", CODECS)
 def test_codecs_keep_length_and_place(codec: str, speech: np.ndarray) -> None:
     clip = speech[RATE : 4 * RATE + 123]
-    heard = round_trip(clip, codec, None if codec == "g722" else 48_000)
+    heard = round_trip(clip, codec, {"g722": None, "amr": 12_200}.get(codec, 48_000))
     assert heard.shape == clip.shape
     assert heard.dtype == np.float32
     spectrum = np.fft.rfft(heard, 2 * len(clip)) * np.conj(np.fft.rfft(clip, 2 * len(clip)))
     lag = int(np.argmax(np.fft.irfft(spectrum)))
     assert min(lag, 2 * len(clip) - lag) <= 2  # samples
     assert not np.array_equal(heard, clip)
-    assert np.corrcoef(heard, clip)[0, 1] > 0.8
+    # AMR keeps 300 to 3400 Hz, and follows the ear rather than the waveform.
+    assert np.corrcoef(heard, clip)[0, 1] > (0.5 if codec == "amr" else 0.8)
 
 
 def test_lower_rates_lose_more(speech: np.ndarray) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, run
+from conftest import ROOT, launch_training
 from safetensors.torch import load_file
 
 from evaluation.gaps import gaps
@@ -20,11 +19,8 @@ SHIPPED = ROOT / "checkpoints" / "compact"
 @pytest.fixture(scope="module")
 def fine_tuned(dataset_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("demo") / "detector"
-    run(
-        Path(sys.executable).with_name("accelerate"), "launch", "--quiet",
-        "--config_file", "configs/accelerate/cpu.yaml", "train_wav2vec2.py", "--config", "configs/demo.yaml",
-        "--dataset", dataset_dir, "--output_dir", folder, "--max_steps", "4", "--max_duration_s", "3",
-    )  # fmt: skip
+    few = ("--max_steps", "4", "--max_duration_s", "3")
+    launch_training(folder, "--config", "configs/demo.yaml", "--dataset", dataset_dir, *few)
     return folder
 
 

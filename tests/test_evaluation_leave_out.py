@@ -10,9 +10,9 @@ import pytest
 from datasets import DatasetDict, load_from_disk
 
 from data_prep.errors import UserError
+from data_prep.read_dataset import read_splits
 from evaluation.__main__ import main
 from evaluation.leave_out import leave_one_generator_out, without
-from evaluation.score_dataset import load_splits
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def named(dataset_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("generator", ["a", "b"])
 def test_neither_side_knows_the_other(generator: str, named: Path) -> None:
-    splits = load_splits(str(named))
+    splits = read_splits(str(named))
     left = without(generator, splits)
     trained = [row for split in ("train", "validation") for row in left[split].remove_columns("audio")]
     judged = list(left["test"].remove_columns("audio"))
@@ -44,14 +44,14 @@ def test_neither_side_knows_the_other(generator: str, named: Path) -> None:
 
 def test_copies_of_training_recordings_are_not_judged_on(named: Path) -> None:
     """A vocoder's copy of a real training recording says what the model remembers, not what it can tell."""
-    splits = load_splits(str(named))
+    splits = read_splits(str(named))
     heard = next(row["source"] for row in splits["train"] if row["generator"] == "human")
     test = splits["test"]
     copies = [g == "a" and i % 2 == 0 for i, g in enumerate(test["generator"])]
     assert any(copies)
     sources = [heard if copy else source for copy, source in zip(copies, test["source"], strict=True)]
     splits["test"] = test.remove_columns("source").add_column("source", sources)
-    before, after = (without("a", s)["test"]["source"] for s in (load_splits(str(named)), splits))
+    before, after = (without("a", s)["test"]["source"] for s in (read_splits(str(named)), splits))
     assert heard not in after
     assert len(after) == len(before) - sum(copies)
 
@@ -66,7 +66,7 @@ def test_every_generator_is_left_out_once(named: Path, trained: Path, tmp_path: 
     assert main([*command, "--output", str(tmp_path), "--leave-one-generator-out"]) == 0
     rows = json.loads((tmp_path / "report.json").read_text())["leave_one_generator_out"]
     assert [row["name"] for row in rows] == ["a", "b"]
-    judged = load_splits(str(tmp_path / "leave_one_out" / "a" / "dataset"))["test"]
+    judged = read_splits(str(tmp_path / "leave_one_out" / "a" / "dataset"))["test"]
     assert judged.num_rows == rows[0]["n_real"] + rows[0]["n_fake"]
     assert 0 <= rows[0]["roc_auc"]["value"] <= 1
     assert (tmp_path / "leave_one_out" / "a" / "detector" / "model.safetensors").is_file()
@@ -87,6 +87,6 @@ def test_every_generator_is_left_out_once(named: Path, trained: Path, tmp_path: 
 )
 def test_what_it_needs_is_said(change: object, sentence: str, named: Path, trained: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=sentence):
-        leave_one_generator_out(str(trained), change(load_splits(str(named))), tmp_path)
+        leave_one_generator_out(str(trained), change(read_splits(str(named))), tmp_path)
     with pytest.raises(UserError, match="has no recipe.yaml"):
-        leave_one_generator_out(str(tmp_path), load_splits(str(named)), tmp_path)
+        leave_one_generator_out(str(tmp_path), read_splits(str(named)), tmp_path)

@@ -15,12 +15,13 @@ from datasets import load_from_disk
 from PIL import Image
 
 from data_prep.errors import UserError
+from data_prep.read_dataset import read_splits
 from evaluation.__main__ import main
 from evaluation.clips import ScoredClips
 from evaluation.gates import Gate
 from evaluation.measure import Judge, measure
 from evaluation.metrics import cllr, detection_metrics, roc_auc
-from evaluation.score_dataset import load_splits, score_rows
+from evaluation.score_dataset import score_rows
 from evaluation.score_files import read_scores
 from infer import Detector
 
@@ -258,7 +259,7 @@ def test_report_names_no_path_of_this_machine(reported: Path, dataset_dir: Path,
 
 def test_clips_are_scored_as_the_detector_scores_them(dataset_dir: Path, tiny_checkpoint: Path) -> None:
     """In batches of any size and order; a clip beyond the window by the mean over windows, as a recording is."""
-    rows = load_splits(str(dataset_dir))["test"]
+    rows = read_splits(str(dataset_dir))["test"]
     detector = Detector.from_pretrained(tiny_checkpoint, batch_size=3)
     clips = score_rows(detector, rows, "test")
     expected = [detector.score(row["audio"]["bytes"]).fake_probability for row in load_from_disk(dataset_dir)["test"]]

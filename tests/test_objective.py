@@ -16,13 +16,17 @@ import pytest
 import torch
 from conftest import ROOT, SMALL, run
 from datasets import ClassLabel, Dataset, Features, Value
+from transformers import EarlyStoppingCallback, TrainerControl
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from data_prep.errors import UserError
 from training.arguments import parse_recipe
+from training.data import load_splits
 from training.following import out_of_memory, require_finite
-from training.objective import Objective, balanced_weights
+from training.model import load_feature_extractor, load_model
+from training.objective import REPORTED, Objective, balanced_weights
 from training.sampling import BalancedSampler, balanced_sampler
+from training.trainer import build_trainer
 
 LOGITS = torch.tensor([[1.0, -0.5], [0.2, 0.9], [-1.0, 2.0], [0.3, 0.1], [2.0, -2.0], [0.0, 0.4]])
 LABELS = torch.tensor([0, 1, 1, 0, 1, 1])
@@ -92,7 +96,44 @@ def test_direction_of_the_best_metric_follows_the_metric() -> None:
     base = ["--config", str(ROOT / "configs/tiny.yaml"), "--dataset", "D", "--output_dir", "O"]
     assert parse_recipe(base).training.greater_is_better is True
     assert parse_recipe([*base, "--metric_for_best_model", "eer"]).training.greater_is_better is False
-    assert parse_recipe([*base, "--metric_for_best_model", "f1_fake"]).training.greater_is_better is True
+    for name in REPORTED:
+        for given in (name, f"eval_{name}"):
+            parsed = parse_recipe([*base, "--metric_for_best_model", given]).training
+            assert parsed.greater_is_better is (name != "eer")
+    assert parse_recipe([*base, "--metric_for_best_model", "loss"]).training.greater_is_better is False
+    with pytest.raises(UserError, match="metric_for_best_model is auc; expected one of loss, roc_auc, eer"):
+        parse_recipe([*base, "--metric_for_best_model", "auc"])
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "best"),
+    [
+        ("eer", [0.4, 0.2, 0.3], 2),
+        ("loss", [0.3, 0.2, 0.4], 2),
+        ("roc_auc", [0.3, 0.2, 0.4], 3),
+        ("f1_fake", [None, 0.2, None], 2),  # undefined where nothing is called fake
+    ],
+)
+def test_the_best_and_the_stop_follow_the_direction_of_the_metric(
+    metric: str, values: list[float | None], best: int, dataset_dir: Path, tmp_path: Path
+) -> None:
+    recipe = parse_recipe(
+        ["--config", str(ROOT / "configs/tiny.yaml"), *SMALL, "--dataset", "D", "--output_dir", str(tmp_path),
+         "--metric_for_best_model", metric, "--early_stopping_patience", "1"]
+    )  # fmt: skip
+    model = load_model(recipe)
+    trainer = build_trainer(recipe, model, load_feature_extractor(recipe, model.config), load_splits(str(dataset_dir)))
+    stopping = next(c for c in trainer.callback_handler.callbacks if isinstance(c, EarlyStoppingCallback))
+    chosen, stopped = 0, []
+    for step, value in enumerate(values, start=1):
+        metrics = {} if value is None else {f"eval_{metric}": value}
+        control = TrainerControl()
+        stopping.on_evaluate(trainer.args, trainer.state, control, metrics)
+        stopped.append(control.should_training_stop)
+        if trainer._determine_best_metric(metrics, None):
+            chosen = step
+    assert chosen == best
+    assert stopped == {2: [False, False, metric != "f1_fake"], 3: [False, True, False]}[best]
 
 
 def test_a_broken_loss_names_its_clip() -> None:
@@ -107,6 +148,10 @@ def test_a_broken_loss_names_its_clip() -> None:
 def test_out_of_memory_gives_advice_and_other_errors_stay() -> None:
     advice = out_of_memory(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), 4, 4)
     assert "--per_device_train_batch_size 2 --gradient_accumulation_steps 8" in str(advice)
+    assert "--gradient_checkpointing true" in str(advice)
+    with pytest.raises(RuntimeError) as of_cpu:
+        torch.empty(2**56, dtype=torch.uint8)
+    assert "--per_device_train_batch_size 4" in str(out_of_memory(of_cpu.value, 8, 1))
     assert out_of_memory(RuntimeError("shapes do not match"), 4, 4) is None
 
 

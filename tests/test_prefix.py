@@ -20,12 +20,14 @@ from training.arguments import parse_recipe
 from training.data import load_splits
 from training.freeze import freeze
 from training.model import load_feature_extractor, load_model
+from training.packing import pack_clips
 from training.prefix import build_cache, require_cacheable, starting_from_cache
 from training.recipe import freeze_plan
 
 OPTIONS = (
     "--freeze_feature_encoder", "true", "--freeze_encoder_layers", "1", "--freeze_input_stack", "true",
     "--prefix_dropout", "false", "--set", "model_overrides.apply_spec_augment=false",
+    "--set", "model_overrides.layerdrop=0.0",
 )  # fmt: skip
 
 
@@ -40,11 +42,13 @@ def command(start: Path, dataset: Path, output: Path, *more: str) -> list[object
 
 
 @pytest.mark.slow
-def test_cached_and_uncached_runs_have_the_same_loss_curve(dataset_dir: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("packed", ["false", "true"])
+def test_cached_and_uncached_runs_have_the_same_loss_curve(packed: str, dataset_dir: Path, tmp_path: Path) -> None:
     """Dropout stays on in the trained layers: both runs draw the same random numbers there."""
     start = save_tiny(tmp_path / "start", layerdrop=0.0)
-    run(*command(start, dataset_dir, tmp_path / "plain"))
-    run(*command(start, dataset_dir, tmp_path / "cached", "--cache_prefix", "true"))
+    more = ("--pack_clips", packed, "--one_dnn", packed)
+    run(*command(start, dataset_dir, tmp_path / "plain", *more))
+    run(*command(start, dataset_dir, tmp_path / "cached", *more, "--cache_prefix", "true"))
     plain, cached = (json.loads((tmp_path / n / "results.json").read_text()) for n in ("plain", "cached"))
     for key in ("loss", "eval_loss"):
         curves = [[e[key] for e in r["training"]["history"] if key in e] for r in (plain, cached)]
@@ -82,10 +86,15 @@ def test_the_model_above_the_cache_gives_the_whole_models_logits(kind: str, data
     waveforms = [load_audio(row["audio"]["bytes"]) for row in dataset["train"]]
     with torch.no_grad():
         expected = model(**featurise(extractor, waveforms)).logits
+        above = {name: batch[name] for name in ("input_values", "attention_mask")}
         with starting_from_cache(model, cache.depth):
-            found = model(input_values=batch["input_values"], attention_mask=batch["attention_mask"]).logits
+            found = model(**above).logits
         again = model(**featurise(extractor, waveforms)).logits
+        pack_clips(model)
+        with starting_from_cache(model, cache.depth):
+            packed = model(**above).logits
     assert torch.allclose(found, expected, atol=1e-5)
+    assert torch.allclose(packed, expected, atol=1e-5)
     assert torch.equal(again, expected)
 
 
@@ -111,6 +120,7 @@ def test_a_second_run_takes_what_is_there_and_other_weights_do_not(dataset_dir: 
         (["--prefix_dropout", "true"], "dropout in frozen layers"),
         (["--freeze_input_stack", "false"], "not frozen whole"),
         (["--set", "model_overrides.apply_spec_augment=true"], "SpecAugment"),
+        (["--set", "model_overrides.layerdrop=0.1"], "layerdrop"),
         (["--max_duration_s", "2.6"], "random crops"),
         (["--cache_max_gb", "0.0001"], "more than cache_max_gb"),
     ],

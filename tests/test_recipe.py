@@ -113,6 +113,15 @@ def test_wrong_yaml_fails_by_name(tmp_path: Path, text: str, named: str) -> None
         parse_recipe(["--config", str(path), *NEEDED])
 
 
+@pytest.mark.parametrize(
+    ("named", "sentence"),
+    [("notebook", "expected none or some of .*tensorboard.*trackio"), ("clearml", "not installed; run: pip install")],
+)
+def test_a_reporter_that_cannot_work_is_told_at_once(named: str, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        parse_recipe(["--config", str(ROOT / "configs/tiny.yaml"), *NEEDED, "--report_to", named])
+
+
 def test_unknown_option_and_missing_ones_fail_by_name() -> None:
     config = ["--config", str(ROOT / "configs/tiny.yaml")]
     with pytest.raises(UserError, match="unknown option --learnin_rate; did you mean learning_rate"):

@@ -18,18 +18,28 @@ from transformers import HfArgumentParser, TrainingArguments
 from transformers.trainer_utils import SchedulerType
 
 from data_prep.errors import UserError
+from training.following import require_reporters
+from training.objective import REPORTED
 from training.recipe import Recipe, RecipeArguments
-from training.trainer import REPORTED
 
 # Mappings in the YAML that are passed on whole; on the command line: --set architecture.hidden_size=64
-MAPPING_KEYS = ("architecture", "model_overrides", "feature_extractor", "convex")
+MAPPING_KEYS = ("architecture", "model_overrides", "feature_extractor", "lora", "convex")
 # Mappings whose keys are options of their own: `freeze: {encoder_layers: 12}` is --freeze_encoder_layers 12.
 FLATTENED_KEYS = ("freeze",)
 
 # Of what can be the metric_for_best_model. Trainer itself would take "eer" for higher-is-better.
 LOWER_IS_BETTER = frozenset({"eer", "loss", "eval_eer", "eval_loss"})
 # Where and how a run was started, not what it computes.
-NOT_RECORDED = ("plan", "overwrite", "resume_from_checkpoint", "output_dir", "push_to_hub", "hub_token", "hub_model_id")
+NOT_RECORDED = (
+    "plan",
+    "ood_dataset",
+    "overwrite",
+    "resume_from_checkpoint",
+    "output_dir",
+    "push_to_hub",
+    "hub_token",
+    "hub_model_id",
+)
 
 DESCRIPTION = """\
 Fine-tune any transformers audio-classification model into a real/fake speech detector.
@@ -96,7 +106,7 @@ def _resolve(namespace: Namespace, mappings: dict[str, dict[str, Any]], recorded
     if not torch.accelerator.is_available():
         values["use_cpu"] = True  # without it, several processes started by torchrun would not find each other
     recorded |= {key: value for key, value in mappings.items() if value}
-    _check_metric(values["metric_for_best_model"])
+    values["metric_for_best_model"] = _recorded_metric(values["metric_for_best_model"] or "roc_auc")
     values["greater_is_better"] = values["metric_for_best_model"] not in LOWER_IS_BETTER
     if SchedulerType(values["lr_scheduler_type"]) == SchedulerType.REDUCE_ON_PLATEAU:
         values["lr_scheduler_kwargs"] = _plateau(values)
@@ -105,7 +115,16 @@ def _resolve(namespace: Namespace, mappings: dict[str, dict[str, Any]], recorded
     if own.plan:
         values["output_dir"] = values["output_dir"] or "."  # nothing is written there
     training = TrainingArguments(**values)
+    require_reporters(training.report_to)
     return Recipe(own, training, **mappings, values=recorded, precision=precision, push_to_hub=push_to_hub)
+
+
+def _recorded_metric(name: str) -> str:
+    """Trainer itself would find out after the first epoch."""
+    known = ("loss", *REPORTED)
+    if name.removeprefix("eval_") not in known:
+        raise UserError(f"metric_for_best_model is {name}; expected one of {', '.join(known)}")
+    return name
 
 
 def resolve_precision(asked: str, cuda: bool, environment: Mapping[str, str]) -> tuple[str, str | None]:
@@ -119,13 +138,6 @@ def resolve_precision(asked: str, cuda: bool, environment: Mapping[str, str]) ->
         os.environ["ACCELERATE_MIXED_PRECISION"] = "no"
         return "fp32", "no CUDA device: training in fp32 instead of fp16"
     return asked, None
-
-
-def _check_metric(name: str | None) -> None:
-    """Trainer itself would find out after the first epoch."""
-    known = (*REPORTED, "loss")
-    if name is not None and name.removeprefix("eval_") not in known:
-        raise UserError(f"metric_for_best_model is {name}; expected one of {', '.join(known)}")
 
 
 def _plateau(values: Mapping[str, Any]) -> dict[str, Any]:

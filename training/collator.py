@@ -46,11 +46,15 @@ class Collator:
         """Rows need `audio` {"bytes", "path"} and `label`.
 
         Returns:
-            the model's inputs, `labels` of shape (rows,), and the names of the `clips`.
+            the model's inputs, `labels` of shape (rows,), and the names of the `clips` and their `lengths` in samples.
         """
-        batch = featurise(self.extractor, [self._waveform(row) for row in rows])
-        names = [str(row["audio"]["path"]) for row in rows]
-        return {**batch, "labels": torch.tensor([row["label"] for row in rows]), "clips": names}
+        waveforms = [self._waveform(row) for row in rows]
+        return {
+            **featurise(self.extractor, waveforms),
+            "labels": torch.tensor([row["label"] for row in rows]),
+            "clips": [str(row["audio"]["path"]) for row in rows],
+            "lengths": [len(waveform) for waveform in waveforms],
+        }
 
     def _waveform(self, row: dict[str, Any]) -> np.ndarray:
         audio = row["audio"]

@@ -17,44 +17,70 @@ from evaluation.intervals import bootstrap_intervals
 from evaluation.metrics import detection_metrics
 from evaluation.operating_points import choose_threshold
 from evaluation.transfer import transfer
+from training.outside import Start, compare, warnings_of
 from training.trainer import fake_logits
 
 JUDGED = ("validation", "test")
 INTERVALS_OF = ("roc_auc", "eer", "accuracy", "balanced_accuracy")
 
 
-def measure(trainer: Trainer, dataset: DatasetDict, rule: str, output_dir: Path) -> dict[str, Any]:
-    """Score validation, fit every decision there, then score and judge test with them.
+def measure(
+    trainer: Trainer,
+    dataset: DatasetDict,
+    rule: str,
+    output_dir: Path,
+    outside: Mapping[str, Dataset] | None = None,
+    start: Start | None = None,
+) -> dict[str, Any]:
+    """Score validation, fit every decision there, then score and judge test, and the sets `outside`, with them.
 
     Every score behind the numbers is written to `output_dir/scores_<split>.csv`.
 
     Returns:
         {"threshold": {...}, "decisions": {...}, "validation": {"metrics", "intervals"}, and, if there is a test split,
-        "test": {"metrics", "intervals", "operating_points"}}.
+        "test": {"metrics", "intervals", "operating_points"}, for sets outside "outside": {name: {...}}, and with a
+        `start` checkpoint "against_base": {set: {metric: difference}} and "warnings": [sentence]}.
     """
+    folder = output_dir if trainer.is_world_process_zero() else None
     parts = {name: (dataset[name], _predict(trainer, dataset[name])) for name in JUDGED if name in dataset}
     rows, scores = parts["validation"]
     point = choose_threshold(scores, np.asarray(rows["label"]), rule=rule)
-    return judged_splits(parts, point.threshold, rule, output_dir if trainer.is_world_process_zero() else None)
+    result = judged_splits(parts, point.threshold, rule, folder)
+    elsewhere = {name: (rows, _predict(trainer, rows)) for name, rows in (outside or {}).items()}
+    if elsewhere:
+        judged = {name: judge(rows, found, point.threshold) for name, (rows, found) in elsewhere.items()}
+        result["outside"] = {
+            name: found | {"generators": _generators(elsewhere[name][0])} for name, found in judged.items()
+        }
+        for name, (rows, found) in elsewhere.items():
+            if folder is not None:
+                _write_scores(folder / f"scores_{name.replace('/', '_')}.csv", rows, found)
+    if start is not None:
+        result["against_base"] = {
+            name: compare(rows, _recordings(rows), found, point.threshold, start.scores[name], start.threshold)
+            for name, (rows, found) in (parts | elsewhere).items()
+        }
+        result["warnings"] = warnings_of(result["against_base"], list(elsewhere))
+    return result
 
 
-def measure_base(trainer: Trainer, dataset: DatasetDict, stored: dict[str, Any] | None) -> dict[str, Any]:
-    """The start checkpoint as it is, on the clips that the trained detector will be judged on.
+def measure_base(
+    trainer: Trainer, dataset: DatasetDict, stored: dict[str, Any] | None, outside: Mapping[str, Dataset] | None = None
+) -> tuple[dict[str, Any], Start]:
+    """The start checkpoint, which is a detector, as it is, on the clips that the trained one will be judged on.
 
     Args:
-        stored: the `detector` entry of its config.
+        stored: the `detector` entry of its config; without a threshold there it is judged at fake_probability 0.5.
 
     Returns:
-        {"base": {"threshold": fake_probability, "validation": {...}, "test": {...}}} at the threshold it came with;
-        {} for a checkpoint that stores none and so makes no decisions.
+        {"base": {"threshold": fake_probability, set: {"metrics", "intervals"}}}, and what `measure` compares with.
     """
-    threshold = (stored or {}).get("threshold")
-    if threshold is None:
-        return {}
+    threshold = (stored or {}).get("threshold", 0.5)
     limit = float(np.log(threshold) - np.log1p(-threshold))
-    parts = {name: dataset[name] for name in JUDGED if name in dataset}
-    found = {name: judge(rows, _predict(trainer, rows), limit) for name, rows in parts.items()}
-    return {"base": {"threshold": threshold, **found}}
+    parts = {name: dataset[name] for name in JUDGED if name in dataset} | dict(outside or {})
+    scores = {name: _predict(trainer, rows) for name, rows in parts.items()}
+    judged = {name: judge(rows, scores[name], limit) for name, rows in parts.items()}
+    return {"base": {"threshold": threshold, **judged}}, Start(limit, scores)
 
 
 def judged_splits(
@@ -106,6 +132,10 @@ def _predict(trainer: Trainer, split: Dataset) -> np.ndarray:
     if not np.array_equal(output.label_ids, np.asarray(split["label"])):
         raise RuntimeError("the trainer returned predictions in another order than the dataset's rows")
     return fake_logits(output.predictions)
+
+
+def _generators(split: Dataset) -> list[str]:
+    return sorted({g for g in split["generator"] if g}) if "generator" in split.column_names else []
 
 
 def _recordings(split: Dataset) -> np.ndarray:

@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
+import importlib.util
 import signal
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from transformers import ProgressCallback, TrainerCallback
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
 from data_prep.errors import UserError
 
+# Those that are a module of the same name, and what else can stand in for one.
+_REPORTERS = {name: (name,) for name in ("trackio", "wandb", "mlflow", "clearml", "neptune", "swanlab", "codecarbon")}
+_REPORTERS |= {"tensorboard": ("tensorboard", "tensorboardX")}
+_NO_MEMORY = ("out of memory", "can't allocate memory")
 _SHOWN = ("loss", "learning_rate", "eval_loss", "eval_roc_auc", "eval_eer", "eval_balanced_accuracy")
+
+
+def require_reporters(names: Sequence[str]) -> None:
+    """Check `report_to` before anything is computed.
+
+    Raises:
+        UserError: transformers does not know it, or it is not installed.
+    """
+    for name in names:
+        if name not in INTEGRATION_TO_CALLBACK:
+            known = ", ".join(sorted(INTEGRATION_TO_CALLBACK))
+            raise UserError(f"report_to is {name}; expected none or some of {known}")
+        modules = _REPORTERS.get(name, ())
+        if modules and not any(importlib.util.find_spec(module) for module in modules):
+            raise UserError(f"report_to is {name}, which is not installed; run: pip install {name}")
 
 
 class OneLineProgress(ProgressCallback):
@@ -78,7 +100,9 @@ def require_finite(loss: torch.Tensor, logits: torch.Tensor, clips: list[str], s
 
 def out_of_memory(error: RuntimeError, batch: int, accumulation: int) -> UserError | None:
     """Advice when `error` says that memory ran out; None when it says something else."""
-    if not isinstance(error, torch.OutOfMemoryError) and "out of memory" not in str(error).lower():
+    told = str(error).lower()
+    # The second is how torch says it of a CPU.
+    if not isinstance(error, torch.OutOfMemoryError) and not any(sign in told for sign in _NO_MEMORY):
         return None
     return UserError(
         f"memory ran out at {batch} clips a step and device; the same training in less memory: "

@@ -23,8 +23,8 @@ from data_prep.errors import UserError
 from data_prep.hub import cache_only, check_name, first_line, offline_hint
 from data_prep.labels import LABELS, fake_index
 from scoring.inputs import uses_padding_mask
-from training.freeze import freeze
-from training.recipe import Recipe, freeze_plan
+from training.lora import limit_training
+from training.recipe import Recipe
 
 # Read by some models though their config classes do not declare them.
 _UNDECLARED = frozenset({"apply_spec_augment"})
@@ -56,7 +56,7 @@ def load_model(recipe: Recipe) -> PreTrainedModel:
             raise _cannot_load(name, error) from error
         if polarity_swapped:
             _swap_classifier_rows(model)
-    freeze(model, freeze_plan(recipe.arguments))
+    limit_training(model, recipe)
     return model
 
 
@@ -70,6 +70,18 @@ def build_model(config: PreTrainedConfig) -> PreTrainedModel:
         return AutoModelForAudioClassification.from_config(config)
     except ValueError as error:
         raise UserError(f"`architecture:` is not usable: {' '.join(str(error).split())[:300]}") from error
+
+
+def starts_as_detector(recipe: Recipe) -> bool:
+    """Whether training starts from a checkpoint that already says which of its two classes is fake."""
+    name = recipe.arguments.model_name_or_path
+    if name is None:
+        return False
+    try:
+        fake_index(AutoConfig.from_pretrained(name, local_files_only=cache_only()).id2label)
+    except UserError:
+        return False
+    return True
 
 
 def planned_config(recipe: Recipe) -> PreTrainedConfig:

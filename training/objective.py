@@ -12,6 +12,12 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from data_prep.labels import LABELS
 
+# What every evaluation records; any of it, or the loss, can choose the best checkpoint.
+REPORTED = (
+    "roc_auc", "eer", "accuracy", "balanced_accuracy",
+    "precision_real", "recall_real", "f1_real", "precision_fake", "recall_fake", "f1_fake",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Objective:

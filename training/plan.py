@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 from transformers import PreTrainedConfig
 
 from data_prep.audio import SAMPLING_RATE
-from training.freeze import count_parameters, freeze, on_meta
+from training.freeze import count_parameters, on_meta
+from training.lora import limit_training
 from training.model import build_model, load_feature_extractor
-from training.recipe import Recipe, freeze_plan
+from training.recipe import Recipe
 
+_ADAPTER, _ADAPTED = ".lora_", ".base_layer."  # parts of their names that peft gives the parameters
 _LAYER = re.compile(r"^(.*\.layers?)\.(\d+)\.")
 
 
@@ -40,7 +44,7 @@ class StepCost:
 def describe_plan(config: PreTrainedConfig, recipe: Recipe) -> str:
     """The table for a model of `config` under the recipe's freeze plan, without allocating its weights."""
     model = on_meta(build_model, config)
-    freeze(model, freeze_plan(recipe.arguments))
+    limit_training(model, recipe)
     clips = recipe.training.per_device_train_batch_size * recipe.training.gradient_accumulation_steps
     seconds = recipe.arguments.max_duration_s
     try:
@@ -51,11 +55,21 @@ def describe_plan(config: PreTrainedConfig, recipe: Recipe) -> str:
 
 
 def module_rows(model: nn.Module) -> list[ModuleRow]:
-    """The model in the order of its weights."""
+    """The model in the order of its weights; LoRA's matrices, which lie between them, in rows of their own below."""
+    named = list(model.named_parameters())
+    adapters = _folded([(n, p) for n, p in named if _ADAPTER in n])
+    return _folded([(n, p) for n, p in named if _ADAPTER not in n]) + [
+        ModuleRow(f"{row.module} (LoRA)", row.parameters, row.trained) for row in adapters
+    ]
+
+
+def _folded(named: Sequence[tuple[str, nn.Parameter]]) -> list[ModuleRow]:
     rows: list[ModuleRow] = []
-    for name, parameter in model.named_parameters():
+    adapted = {_part(n) for n, _ in named if _ADAPTED in n}
+    for name, parameter in named:
         part, trained = _part(name), parameter.requires_grad
-        if rows and rows[-1].trained == trained and _same_run(rows[-1].module, part):
+        alike = bool(rows) and rows[-1].trained == trained and (part in adapted) == (_last(rows[-1].module) in adapted)
+        if alike and _same_run(rows[-1].module, part):
             rows[-1] = ModuleRow(_join(rows[-1].module, part), rows[-1].parameters + parameter.numel(), trained)
         else:
             rows.append(ModuleRow(part, parameter.numel(), trained))
@@ -75,7 +89,9 @@ def step_cost(model: nn.Module, inputs: torch.Tensor) -> StepCost:
         return lambda _module, _inputs, output: on_path.add(name) if _requires_grad(output) else None
 
     hooks = [m.register_forward_hook(note(n)) for n, m in model.named_modules() if n]
-    counter = FlopCounterMode(display=False)
+    counter = FlopCounterMode(
+        display=False, custom_mapping={torch.ops.aten.convolution_backward: _convolution_backward_flops}
+    )
     was_training = model.training
     model.eval()  # dropout and masking cost nothing worth counting and draw random numbers
     with counter:
@@ -126,6 +142,15 @@ def _inputs_of_a_step(recipe: Recipe, config: PreTrainedConfig, clips: int, dura
     return torch.zeros((clips, *one.shape[1:]), device="meta")
 
 
+def _convolution_backward_flops(
+    gradient: Sequence[int], inputs: Sequence[int], weight: Sequence[int], *_: Any, out_shape: Any = None, **__: Any
+) -> int:
+    """Each gradient costs what forward did. torch's own formula counts that of a grouped convolution's weights once
+    for each group: 16 times in XLS-R's positional convolution, a quarter of the whole backward pass."""
+    wanted = sum(shape is not None and len(shape) > 0 for shape in out_shape[:2])
+    return wanted * conv_flop_count(inputs, weight, gradient)
+
+
 def _requires_grad(output: object) -> bool:
     if isinstance(output, dict):
         output = tuple(output.values())
@@ -145,6 +170,11 @@ def _part(name: str) -> str:
 def _first_module(run: str) -> str:
     """encoder.layers.0-11 -> encoder.layers.0"""
     return re.sub(r"\.(\d+)-\d+$", r".\1", run)
+
+
+def _last(run: str) -> str:
+    """encoder.layers.0-11 -> encoder.layers.11"""
+    return re.sub(r"\.\d+-(\d+)$", r".\1", run)
 
 
 def _same_run(run: str, part: str) -> bool:

@@ -29,9 +29,9 @@ from data_prep.audio import load_audio
 from data_prep.errors import UserError
 from scoring.inputs import featurise, uses_padding_mask
 from training.freeze import transformer_layers
+from training.packing import SUPPORTED, norm_comes_last, packs_clips, through_packed
 from training.recipe import Recipe
 
-_SUPPORTED = frozenset(["wav2vec2", "hubert", "data2vec-audio", "unispeech", "unispeech-sat"])
 _CLIPS_AT_ONCE = 8
 
 
@@ -61,6 +61,7 @@ class PrefixCache:
             "attention_mask": mask,
             "labels": torch.tensor([row["label"] for row in rows]),
             "clips": [f"{row['split_name']} {row['clip']}" for row in rows],
+            "lengths": [len(s) for s in states],
         }
 
     def _read(self, split: str, clip: int) -> np.ndarray:
@@ -78,7 +79,7 @@ def require_cacheable(model: PreTrainedModel, recipe: Recipe, dataset: DatasetDi
     own, config = recipe.arguments, model.config
     depth = own.freeze_encoder_layers
     problems = [
-        (config.model_type not in _SUPPORTED, f"model_type {config.model_type} (it works for {', '.join(_SUPPORTED)})"),
+        (config.model_type not in SUPPORTED, f"model_type {config.model_type} (it works for {', '.join(SUPPORTED)})"),
         (not uses_padding_mask(config), "a model without padding mask, whose activations depend on the batch"),
         (
             not (own.freeze_feature_encoder and own.freeze_input_stack and depth and own.freeze_train_layers == "top"),
@@ -86,6 +87,7 @@ def require_cacheable(model: PreTrainedModel, recipe: Recipe, dataset: DatasetDi
         ),
         (own.augmentation != "none", f"augmentation {own.augmentation}"),
         (getattr(config, "use_weighted_layer_sum", False), "use_weighted_layer_sum"),
+        (getattr(config, "layerdrop", 0.0) > 0, "layerdrop; set model_overrides: {layerdrop: 0.0}"),
         (own.prefix_dropout, "dropout in frozen layers; set prefix_dropout: false"),
         (
             getattr(config, "apply_spec_augment", True)
@@ -138,13 +140,16 @@ def starting_from_cache(model: PreTrainedModel, depth: int) -> Iterator[None]:
     Weights, names and checkpoints stay those of the whole model.
     """
     base, layers = model.base_model, transformer_layers(model)
-    stable = bool(getattr(model.config, "do_stable_layer_norm", False))
+    stable = norm_comes_last(model)
 
     def forward(input_values: torch.Tensor, attention_mask: torch.Tensor | None = None, **_: Any) -> BaseModelOutput:
         hidden = input_values
-        mask = create_bidirectional_mask(config=model.config, inputs_embeds=hidden, attention_mask=attention_mask)
-        for layer in layers[depth:]:
-            hidden = layer(hidden, attention_mask=mask)
+        if packs_clips(model):
+            hidden = through_packed(layers[depth:], hidden, attention_mask)
+        else:
+            mask = create_bidirectional_mask(config=model.config, inputs_embeds=hidden, attention_mask=attention_mask)
+            for layer in layers[depth:]:
+                hidden = layer(hidden, attention_mask=mask)
         return BaseModelOutput(last_hidden_state=base.encoder.layer_norm(hidden) if stable else hidden)
 
     base.forward = forward
@@ -191,7 +196,10 @@ def _below(model: PreTrainedModel, extractor: Any, waveforms: list[np.ndarray], 
     reached: list[torch.Tensor] = []
 
     def stop(_module: nn.Module, arguments: tuple, named: dict) -> None:
-        reached.append(arguments[0] if arguments else named["hidden_states"])
+        hidden = arguments[0] if arguments else named["hidden_states"]
+        if packs_clips(model):  # all clips in one row, and their lengths for a mask
+            hidden = nn.utils.rnn.pad_sequence(hidden[0].split(named["attention_mask"]), batch_first=True)
+        reached.append(hidden)
         raise _Reached
 
     layers, was_training = transformer_layers(model), model.training

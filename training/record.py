@@ -18,6 +18,7 @@ from transformers import PreTrainedModel, Trainer
 from data_prep.errors import UserError
 from training.data import shared_sources
 from training.freeze import count_parameters
+from training.padding import describe_padding
 from training.plan import module_rows
 from training.recipe import Recipe, public_values
 
@@ -84,7 +85,18 @@ def _describe_training(recipe: Recipe, trainer: Trainer) -> dict[str, Any]:
         "precision": recipe.precision,
         "processes": recipe.training.world_size,
         "history": state.log_history,
+        "padding": _describe_padding(recipe, trainer),
     }
+
+
+def _describe_padding(recipe: Recipe, trainer: Trainer) -> dict[str, Any] | None:
+    """None for models of one fixed input length."""
+    if trainer.padding is None:
+        return None
+    train, own = trainer.train_dataset, recipe.arguments
+    durations = train["duration_s"] if "duration_s" in train.column_names else None
+    batch = recipe.training.per_device_train_batch_size
+    return describe_padding(trainer.state.log_history, durations, batch, own.max_duration_s, own.pack_clips)
 
 
 def _notes(path: str | None) -> str | None:

@@ -28,6 +28,10 @@ def format_results(results: dict[str, Any], folder: Path) -> str:
     columns = {_title(name, results[name]): results[name] for name in ("validation", "test") if name in results}
     if "test" in results.get("base", {}):
         columns["test, before fine-tuning"] = results["base"]["test"]
+    for name, found in results.get("outside", {}).items():
+        columns[_title(name, found)] = found
+        if name in results.get("base", {}):
+            columns[f"{name}, before"] = results["base"][name]
     width = max(36, *map(len, columns)) + 3
     lines = [f"{'':<18}" + "".join(f"{title:<{width}}" for title in columns)]
     for title, key in _ROWS:
@@ -38,6 +42,13 @@ def format_results(results: dict[str, Any], folder: Path) -> str:
     lines.append("[low, high]: 95 % intervals over recordings")
     warnings = {i["warning"] for column in columns.values() for i in column["intervals"].values() if i["warning"]}
     lines += [f"note: {warning}" for warning in sorted(warnings)]
+    lines += [f"warning: {warning}" for warning in results.get("warnings", [])]
+    padding = results["training"].get("padding") or {}
+    if shares := padding.get("share_per_epoch"):
+        said = ", left out of the layers" if padding["layers_skip_it"] else ""
+        if "grouped_by_length" in padding:
+            said += f"; grouped by length it would be {padding['grouped_by_length']:.1%}"
+        lines.append(f"{'padding':<18}{sum(shares) / len(shares):.1%} of the training batches{said}")
     lines.append(f"detector  {folder}\ncard      {folder / 'README.md'}")
     return "\n".join(line.rstrip() for line in lines)
 
@@ -62,8 +73,6 @@ def main() -> int:
         prog="python -m training.summary", description="Print what the training run in OUT measured."
     )
     parser.add_argument("folder", metavar="OUT", type=Path, help="output folder of train_wav2vec2.py")
-    parser.add_argument("--dataset", help="dataset folder to name beside it")
-    parser.add_argument("--scores", help="score file to name beside it")
     arguments = parser.parse_args()
 
     def show() -> None:
@@ -73,10 +82,6 @@ def main() -> int:
                 f"{arguments.folder} has no results.json; expected the output folder of a finished training"
             )
         print(format_results(json.loads(path.read_text(encoding="utf-8")), arguments.folder))
-        if arguments.dataset:
-            print(f"dataset   {arguments.dataset}")
-        if arguments.scores:
-            print(f"scores    {arguments.scores} (of all recordings, those it was trained on included)")
 
     return run_command(show)
 

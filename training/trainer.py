@@ -20,34 +20,55 @@ from transformers import (
 )
 
 from evaluation.metrics import detection_metrics
+from scoring.inputs import has_fixed_length
 from training.augment import load_augmentation
 from training.collator import Collator, EpochOfCollator
 from training.following import OneLineProgress, StopOnInterrupt, out_of_memory, require_finite
-from training.objective import Objective, balanced_weights
+from training.layer_rates import decayed_groups
+from training.objective import REPORTED, Objective, balanced_weights
+from training.one_dnn import use_one_dnn
+from training.packing import pack_clips
+from training.padding import PaddingMeter
 from training.prefix import PrefixCache, silence_prefix_dropout, starting_from_cache
 from training.recipe import Recipe
 from training.sampling import BalancedSampler, balanced_sampler
-
-REPORTED = (
-    "roc_auc", "eer", "accuracy", "balanced_accuracy",
-    "precision_real", "recall_real", "f1_real", "precision_fake", "recall_fake", "f1_fake",
-)  # fmt: skip
 
 
 class DetectorTrainer(Trainer):
     """Trainer that draws clips by our sampler, if there is one, and stops at a loss that is not a finite number."""
 
-    def __init__(self, *args: Any, sampler: BalancedSampler | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, sampler: BalancedSampler | None = None, layerwise_lr_decay: float = 1.0, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.sampler = sampler
+        self.layerwise_lr_decay = layerwise_lr_decay
+        self.padding: PaddingMeter | None = None
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
         return super()._get_train_sampler(train_dataset) if self.sampler is None else self.sampler
 
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        if self.optimizer is None and self.layerwise_lr_decay != 1.0:
+            model, args = self.model if model is None else model, self.args
+            kind, options = self.get_optimizer_cls_and_kwargs(args, model)
+            names = self.get_decay_parameter_names(model)
+            groups = decayed_groups(model, args.learning_rate, self.layerwise_lr_decay, args.weight_decay, names)
+            self.optimizer = kind(groups, **options)
+        return super().create_optimizer(model)
+
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        # Precision and F1 are undefined, and left out, where nothing is called fake, or real: never the best.
+        name = f"eval_{self.args.metric_for_best_model.removeprefix('eval_')}"
+        worst = float("-inf") if self.args.greater_is_better else float("inf")
+        return super()._determine_best_metric({name: worst, **metrics}, trial)
+
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **kwargs: Any
     ) -> torch.Tensor | tuple[torch.Tensor, Any]:
-        clips = inputs.pop("clips")
+        clips, lengths = inputs.pop("clips"), inputs.pop("lengths")
+        if model.training and self.padding is not None:
+            self.padding.note(lengths)
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
         require_finite(loss, outputs["logits"], clips, self.state.global_step)
         return (loss, outputs) if return_outputs else loss
@@ -60,9 +81,13 @@ def build_trainer(
     own, training = recipe.arguments, recipe.training
     if not own.prefix_dropout:
         silence_prefix_dropout(model, own.freeze_encoder_layers)
+    if own.pack_clips:
+        pack_clips(model)
+    if own.one_dnn:
+        use_one_dnn(model)
     collator = Collator(extractor, own.max_duration_s, training.seed, load_augmentation(own.augmentation))
     callbacks: list[TrainerCallback] = [EpochOfCollator(collator)]
-    if own.early_stopping_patience > 0:
+    if own.early_stopping_patience > 0 and training.eval_strategy != "no":
         callbacks.append(EarlyStoppingCallback(own.early_stopping_patience))
     weights = balanced_weights(dataset["train"]["label"]) if own.class_weights == "balanced" else None
     trainer = DetectorTrainer(
@@ -76,7 +101,11 @@ def build_trainer(
         compute_metrics=ranking_metrics,
         callbacks=callbacks,
         sampler=balanced_sampler(dataset["train"], own.balance, training.seed),
+        layerwise_lr_decay=own.layerwise_lr_decay,
     )
+    if not has_fixed_length(extractor):
+        trainer.padding = PaddingMeter()
+        trainer.add_callback(trainer.padding)
     if trainer.pop_callback(ProgressCallback):
         trainer.add_callback(OneLineProgress())
     return trainer
