@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from scoring.decision import decide_by
 from scoring.engine import Plan, Result, pack, score_readings
 from scoring.forward import Forward, TorchForward, frame_stride, fuse_head
 from scoring.inputs import has_fixed_length, padding_invariant
+from scoring.linear import has_bf16
 from scoring.portable import PortableForward, PortableModel, load_portable
 from scoring.precision import PRECISIONS, Gated, sigmoid, with_precision
 from scoring.reading import Reading, default_workers
@@ -194,7 +196,12 @@ def build_forward(checkpoint: Checkpoint, precision: str) -> Forward:
     exact = TorchForward(with_precision(model, "fp32"), extractor, index, head)
     if precision == "fp32":
         return exact
-    return Gated(TorchForward(with_precision(model, precision), extractor, index, head), exact, precision)
+
+    def reduced(name: str) -> Forward:
+        return TorchForward(with_precision(model, name), extractor, index, head)
+
+    names = [precision, "bf16"] if precision == "int8" and has_bf16() else [precision]
+    return Gated([(name, functools.partial(reduced, name)) for name in names], exact)
 
 
 def _error(result: Result) -> str | None:
