@@ -23,6 +23,10 @@ from scoring.precision import PRECISIONS, Gated, sigmoid, with_precision
 from scoring.reading import Reading, default_workers
 from scoring.result import Score
 
+# The equal error rate over frames of planted splices was lowest about here; see benchmarks/localisation.py.
+TIMELINE_WINDOW_S = 2.0
+TIMELINE_HOP_S = 0.5
+
 
 class Detector:
     """A trained checkpoint and everything needed to score recordings with it.
@@ -41,6 +45,8 @@ class Detector:
         operating_point: str | None = None,
         precision: str = "fp32",
         workers: int | None = None,
+        timeline_window_s: float = TIMELINE_WINDOW_S,
+        timeline_hop_s: float = TIMELINE_HOP_S,
     ) -> None:
         if precision not in PRECISIONS:
             raise UserError(f"precision is {precision}; expected one of {', '.join(PRECISIONS)}")
@@ -48,6 +54,7 @@ class Detector:
         self.device = device
         self.batch_size = batch_size
         self.workers = default_workers() if workers is None else workers
+        self.timeline_window_s, self.timeline_hop_s = timeline_window_s, timeline_hop_s
         self.decision = decide_by(checkpoint.stored, threshold, operating_point)
         self.threshold_is_default = self.decision.is_default
         self.threshold = self.decision.threshold
@@ -67,6 +74,8 @@ class Detector:
         workers: int | None = None,
         layers: int | None = None,
         backend: str = "torch",
+        timeline_window_s: float = TIMELINE_WINDOW_S,
+        timeline_hop_s: float = TIMELINE_HOP_S,
     ) -> Detector:
         """Load a model folder or Hub id.
 
@@ -83,6 +92,8 @@ class Detector:
             workers: threads that decode; default: one a core.
             layers: use only this many encoder layers, from the bottom; see `scoring.layers.keep_layers`.
             backend: "torch", or "onnx" or "openvino" for a folder written by `infer.py --export`.
+            timeline_window_s, timeline_hop_s: where the model's head is not additive over frames, timelines rest on
+                windows this short, scored besides; the score of the recording does not. 0: on those of the score.
 
         Raises:
             UserError: the checkpoint cannot be scored with; the sentence says why.
@@ -103,6 +114,8 @@ class Detector:
             operating_point=operating_point,
             precision=precision,
             workers=workers,
+            timeline_window_s=timeline_window_s,
+            timeline_hop_s=timeline_hop_s,
         )
 
     @property
@@ -118,6 +131,8 @@ class Detector:
             fixed_length=has_fixed_length(checkpoint.extractor),
             workers=self.workers,
             frame_stride=frame_stride(config),
+            timeline_window=round(self.timeline_window_s * SAMPLING_RATE),
+            timeline_hop=max(1, round(self.timeline_hop_s * SAMPLING_RATE)),
         )
 
     def score(self, audio: Source | np.ndarray, sampling_rate: int | None = None) -> Score:
