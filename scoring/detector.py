@@ -23,8 +23,8 @@ from scoring.precision import PRECISIONS, Gated, sigmoid, with_precision
 from scoring.reading import Reading, default_workers
 from scoring.result import Score
 
-# Planted splices, 20 ms frames, the detector in the box: EER 0.48 with windows of 13 s, 0.25 with 4 s, 0.20 with 2 s and
-# with 1.5 s, 0.24 with 0.6 s; half the hop gains nothing. See benchmarks/localisation.py.
+# Planted splices, 20 ms frames, the detector in the box: EER 0.48 with windows of 13 s, 0.25 with 4 s, 0.20 with 2 s,
+# 0.24 with 0.6 s; half the hop gains nothing. See benchmarks/localisation.py.
 TIMELINE_WINDOW_S = 2.0
 TIMELINE_HOP_S = 0.5
 
