@@ -129,6 +129,8 @@ def load_detector(arguments: Namespace) -> Detector:
         workers=arguments.workers,
         layers=arguments.layers,
         backend=arguments.backend,
+        timeline_window_s=arguments.timeline_window_s,
+        timeline_hop_s=arguments.timeline_hop_s,
     )
     if detector.threshold_is_default:
         name = arguments.model or DEFAULT_MODEL

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """How well the timeline finds a fake passage planted in a real recording: equal error rate over 20 ms frames.
 
-CORPUS=FOLDER python benchmarks/localisation.py --model OUT --splices 60
+CORPUS=FOLDER python benchmarks/localisation.py --splices 60 --timeline-window-s 2      the detector in the box
+CORPUS=FOLDER python benchmarks/localisation.py --model OUT                             one with evidence for each frame
 
 The folder has metadata.csv with file_name, label and split. Real and fake clips of the split are joined as
 real–fake–real; level is matched, and joints are cross-faded over 20 ms, so that a click is not what is found.
@@ -23,6 +24,7 @@ import numpy as np
 from data_prep.audio import SAMPLING_RATE, load_audio
 from evaluation.metrics import equal_error_rate
 from infer import Detector
+from scoring.detector import TIMELINE_HOP_S, TIMELINE_WINDOW_S
 from scoring.timeline import BIN_SAMPLES, speech_bins
 
 _FADE = SAMPLING_RATE // 50
@@ -51,9 +53,29 @@ def splice(before: np.ndarray, fake: np.ndarray, after: np.ndarray) -> tuple[np.
     return joined.astype(np.float32), edges[0], edges[1]
 
 
+def interval(scores: list[np.ndarray], truth: list[np.ndarray], resamples: int = 300) -> dict[str, float]:
+    """Equal error rate over all frames, with the 95 % interval over resampled recordings.
+
+    Args:
+        scores, truth: of each recording, shape (frames,); truth is 1 in the fake passage.
+    """
+
+    def rate(chosen: np.ndarray) -> float:
+        return equal_error_rate(
+            np.concatenate([scores[i] for i in chosen]), np.concatenate([truth[i] for i in chosen])
+        )[0]
+
+    dice = np.random.default_rng(0)
+    rates = [rate(dice.integers(0, len(truth), len(truth))) for _ in range(resamples)]
+    low, high = np.quantile(rates, [0.025, 0.975])
+    return {"eer": rate(np.arange(len(truth))), "low": float(low), "high": float(high)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True)
+    parser.add_argument("--model", help="default: the detector in the box")
+    parser.add_argument("--timeline-window-s", type=float, default=TIMELINE_WINDOW_S)
+    parser.add_argument("--timeline-hop-s", type=float, default=TIMELINE_HOP_S)
     parser.add_argument("--splices", type=int, default=60)
     parser.add_argument("--split", default="test")
     parser.add_argument("--seed", type=int, default=0)
@@ -63,7 +85,11 @@ def main() -> None:
         raise SystemExit("error: set CORPUS to a folder with metadata.csv (file_name, label, split)")
     clips = read_corpus(Path(os.environ["CORPUS"]), arguments.split)
     dice = np.random.default_rng(arguments.seed)
-    detector = Detector.from_pretrained(arguments.model)
+    detector = Detector.from_pretrained(
+        arguments.model,
+        timeline_window_s=arguments.timeline_window_s,
+        timeline_hop_s=arguments.timeline_hop_s,
+    )
     labels, scores, raw, whole = [], [], [], []
     for _ in range(arguments.splices):
         real = [load_audio(clips["real"][i]) for i in dice.choice(len(clips["real"]), 2, replace=False)]
@@ -78,14 +104,16 @@ def main() -> None:
         scores.append(smooth[judged])
         raw.append(timeline.logits[judged])
         whole.append(np.full(judged.sum(), result.logit))  # a control that knows the file, not the place
-    truth = np.concatenate(labels).astype(int)
+    truth = [values.astype(int) for values in labels]
+    frames = np.concatenate(truth)
     results = {
         "splices": arguments.splices,
-        "frames": len(truth),
-        "fake_share": float(truth.mean()),
-        "frame_eer_smoothed": equal_error_rate(np.concatenate(scores), truth)[0],
-        "frame_eer_single_frames": equal_error_rate(np.concatenate(raw), truth)[0],
-        "frame_eer_of_the_file_score": equal_error_rate(np.concatenate(whole), truth)[0],
+        "frames": len(frames),
+        "fake_share": float(frames.mean()),
+        "frames_smoothed": interval(scores, truth),
+        "frames_not_smoothed": interval(raw, truth),
+        "frames_relative_to_their_file": interval([s - s.mean() for s in scores], truth),
+        "control_the_file_score": interval(whole, truth),
     }
     print(json.dumps(results, indent=2))
     if arguments.output:

@@ -84,12 +84,12 @@ def ours(folder: str, files: list[str], device: str, precision: str) -> Callable
 
 def matmul_peak(device: str, dtype: torch.dtype = torch.float32) -> float:
     """The best of many square products, through the library the model uses, in FLOP/s."""
-    from scoring.precision import OneDnnLinear
+    from scoring.linear import OneDnnLinear
 
     size = 2048 if device == "cpu" else 8192
     a = torch.randn(size, size, device=device, dtype=dtype)
     linear = torch.nn.Linear(size, size, bias=False, device=device, dtype=dtype)
-    product = OneDnnLinear(linear) if device == "cpu" and dtype == torch.float32 else linear
+    product = OneDnnLinear(linear) if device == "cpu" else linear
     best = float("inf")
     with torch.inference_mode():
         for _ in range(12):
@@ -98,6 +98,17 @@ def matmul_peak(device: str, dtype: torch.dtype = torch.float32) -> float:
             if device != "cpu":
                 torch.cuda.synchronize()
             best = min(best, time.perf_counter() - started)
+    return 2 * size**3 / best
+
+
+def int8_peak() -> float:
+    """The best of many square products of int8 on a CPU, in operations a second."""
+    size, best = 2048, float("inf")
+    a = torch.randint(-127, 128, (size, size), dtype=torch.int8)
+    for _ in range(12):
+        started = time.perf_counter()
+        torch._int_mm(a, a)
+        best = min(best, time.perf_counter() - started)
     return 2 * size**3 / best
 
 
@@ -154,12 +165,12 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=12)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--precision", nargs="+", help="default: fp32 int8 on a CPU, fp32 bf16 on a GPU")
+    parser.add_argument("--precision", nargs="+", help="default: fp32 bf16 int8 on a CPU, fp32 bf16 on a GPU")
     parser.add_argument("--output", type=Path, help="JSON file")
     arguments = parser.parse_args()
     files = [str(file.path) for file in islice(find_audio_files([arguments.audio]), arguments.clips)]
     audio_s = sum(len(load_audio(path)) for path in files) / 16000
-    precisions = arguments.precision or (["fp32", "int8"] if arguments.device == "cpu" else ["fp32", "bf16"])
+    precisions = arguments.precision or (["fp32", "bf16", "int8"] if arguments.device == "cpu" else ["fp32", "bf16"])
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.model or save_random(Path(temporary), arguments.layers)
         runs = {
@@ -170,18 +181,21 @@ def main() -> None:
         results = measure(runs, arguments.repeats, audio_s)
         work = flops(folder, audio_s / len(files)) * len(files)
     peak = matmul_peak(arguments.device)
-    print(
-        f"\n{len(files)} clips, {audio_s:.1f} s of audio, {work / 1e9:.0f} GFLOP; peak {peak / 1e9:.0f} GFLOP/s (fp32)"
-    )
+    peaks = {"fp32": peak}
+    if arguments.device == "cpu":
+        peaks |= {"bf16": matmul_peak("cpu", torch.bfloat16), "int8": int8_peak()}
+    said = ", ".join(f"{value / 1e9:.0f} ({name})" for name, value in peaks.items())
+    print(f"\n{len(files)} clips, {audio_s:.1f} s of audio, {work / 1e9:.0f} GFLOP; matmul peaks in GFLOP/s: {said}")
     for name, result in results.items():
-        result["share_of_fp32_peak"] = work / result["seconds"] / peak
+        result["share_of_peak"] = {kind: work / result["seconds"] / value for kind, value in peaks.items()}
+        shares = ", ".join(f"{share:.0%} of {kind}" for kind, share in result["share_of_peak"].items())
         print(
             f"{name:<22} {result['seconds']:7.2f} s  {result['speedup']:5.2f} × loop  "
-            f"{result['realtime']:7.1f} × realtime  {result['share_of_fp32_peak']:5.0%} of peak  "
+            f"{result['realtime']:7.1f} × realtime  {shares}  "
             f"|Δ| ≤ {result['largest_score_change']:.1e}"
         )
     if arguments.output:
-        arguments.output.write_text(json.dumps({"peak_flops": peak, "flops": work, "results": results}, indent=2))
+        arguments.output.write_text(json.dumps({"peak_flops": peaks, "flops": work, "results": results}, indent=2))
 
 
 if __name__ == "__main__":

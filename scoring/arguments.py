@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 
 from data_prep.errors import UserError
+from scoring.detector import TIMELINE_HOP_S, TIMELINE_WINDOW_S
 from scoring.portable import BACKENDS
 from scoring.precision import PRECISIONS
+from scoring.reading import MIN_DURATION_S
 
 _EPILOG = """\
 One row per file: path, fake_probability (higher = fake), prediction, threshold, duration_s, windows (how many with
@@ -47,6 +50,12 @@ def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:
         raise UserError(f"--batch-size is {arguments.batch_size}; expected at least 1")
     if arguments.workers is not None and arguments.workers < 0:
         raise UserError(f"--workers is {arguments.workers}; expected 0 or more")
+    if arguments.timeline_window_s and arguments.timeline_window_s < MIN_DURATION_S:
+        raise UserError(
+            f"--timeline-window-s is {arguments.timeline_window_s:g}; expected at least {MIN_DURATION_S} s, or 0"
+        )
+    if not 0.02 <= arguments.timeline_hop_s <= (arguments.timeline_window_s or math.inf):
+        raise UserError(f"--timeline-hop-s is {arguments.timeline_hop_s:g}; expected 0.02 s to the window's length")
     if arguments.resume and arguments.output is None:
         raise UserError("--resume goes on from the rows in --output FILE; name that file")
     return arguments
@@ -76,6 +85,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--fake-label", help="class name that means fake, where the checkpoint's names do not say")
     parser.add_argument("--timeline", type=Path, metavar="DIR", help="write when in each file the evidence lies")
+    parser.add_argument(
+        "--timeline-window-s", type=float, default=TIMELINE_WINDOW_S, metavar="S",
+        help=f"with --timeline and a model without evidence for each frame, such as the one in the box: windows "
+        f"of so many seconds are looked at (default {TIMELINE_WINDOW_S:g}); 0: at those of the score",
+    )  # fmt: skip
+    parser.add_argument(
+        "--timeline-hop-s", type=float, default=TIMELINE_HOP_S, metavar="S",
+        help=f"seconds from one such window to the next (default {TIMELINE_HOP_S:g})",
+    )  # fmt: skip
     parser.add_argument("--no-pictures", action="store_true", help="with --timeline: no PNG files")
     parser.add_argument("--device", help="torch device, e.g. cpu or cuda:1; default: cuda where there is one")
     parser.add_argument(

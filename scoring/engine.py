@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 
@@ -29,6 +30,8 @@ class Plan:
         fixed_length: the feature extractor brings every window to one length, so that sorting gains nothing.
         workers: decoding threads; 0 decodes between forward passes.
         frame_stride: samples from one frame of evidence to the next; None when unknown.
+        timeline_window, timeline_hop: in samples; where the model gives no frames, the timeline's evidence comes from
+            windows this short, scored besides. 0: from the windows of the score.
     """
 
     window: int
@@ -38,6 +41,8 @@ class Plan:
     fixed_length: bool = False
     workers: int = 0
     frame_stride: int | None = None
+    timeline_window: int = 0
+    timeline_hop: int = 0
 
 
 @dataclass
@@ -50,6 +55,7 @@ class Result:
     logit_sum: float = 0.0
     max_logit: float = -np.inf
     waiting: int = 0  # windows not scored yet
+    localised: int = 0  # the sample up to which short windows were scored
     read: bool = field(default=False, repr=False)
 
     @property
@@ -57,13 +63,14 @@ class Result:
         """The file's score: the mean over its windows with speech."""
         return self.logit_sum / self.windows
 
-    def add(self, window: Window, score: WindowScore) -> None:
+    def add(self, window: Window, score: WindowScore, finer: bool = False) -> None:
+        """Add a scored window; `finer`: the timeline gets its evidence from short windows in its place."""
         self.waiting -= 1
         self.windows += 1
         self.logit_sum += score.logit
         self.max_logit = max(self.max_logit, score.logit)
         if self.timeline is not None:
-            self.timeline.add(window, score)
+            self.timeline.add(window, score, finer)
 
 
 def score_readings(
@@ -119,12 +126,30 @@ def _fits(lengths: list[int], batch: list[int], index: int, plan: Plan) -> bool:
 
 def _score_pool(pool: list[tuple[Result, Window]], forward: Forward, plan: Plan) -> None:
     """Score and empty the pool."""
+    to_localise: list[tuple[Result, Window]] = []
     for batch in pack([len(window.samples) for _, window in pool], plan):
         scores = forward([pool[i][1].samples for i in batch])
         for index, score in zip(batch, scores, strict=True):
             result, window = pool[index]
-            result.add(window, score)
+            finer = score.frames is None and 0 < plan.timeline_window < len(window.samples)
+            result.add(window, score, finer)
+            if finer and result.timeline is not None:
+                to_localise.append((result, window))
+    to_localise.sort(key=lambda pair: pair[1].start)  # of one recording; batches are sorted by length
+    short = (piece for pair in to_localise for piece in _short_windows(*pair, plan))
+    while batch := list(islice(short, plan.batch_size)):
+        for (result, window), score in zip(batch, forward([w.samples for _, w in batch]), strict=True):
+            result.timeline.add_evidence(window, score.logit)
     pool.clear()
+
+
+def _short_windows(result: Result, window: Window, plan: Plan) -> Iterator[tuple[Result, Window]]:
+    """What lies in `window` and was not in the one before, in steps of the timeline's hop, and the very end."""
+    last = len(window.samples) - plan.timeline_window
+    first = min(max(0, result.localised - window.start), last)
+    result.localised = window.start + last + plan.timeline_hop
+    for start in [*range(first, last, plan.timeline_hop), last]:
+        yield result, Window(window.start + start, window.samples[start : start + plan.timeline_window])
 
 
 def _finished(under_way: deque[Result]) -> Iterator[Result]:

@@ -1,11 +1,12 @@
-"""The same model, faster: oneDNN linear layers on a CPU, int8 or half precision, each only as far as scores agree."""
+"""The same model, faster: int8 or half precision, each only as far as its scores agree with float32."""
 
 from __future__ import annotations
 
 import copy
+import functools
 import sys
-import warnings
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -15,28 +16,12 @@ from transformers.models.wavlm.modeling_wavlm import WavLMAttention
 
 from data_prep.errors import UserError
 from scoring.forward import Forward, WindowScore
+from scoring.linear import Int8Linear, OneDnnLinear, TokenQuantiser, has_bf16, why_not_fp32, why_not_int8
 
 PRECISIONS = ("fp32", "int8", "bf16", "fp16")
 MAX_PROBABILITY_CHANGE = 0.02  # of a reduced precision against fp32, on the first batches of every run
 _GATED_BATCHES = 2
-
-
-class OneDnnLinear(nn.Module):
-    """A float32 linear layer through oneDNN, weights packed once.
-
-    torch sends float32 `F.linear` to MKL, which on CPUs of other makers than Intel leaves most of the vector unit idle
-    (measured on an AMD EPYC 9005: 60 against 140–400 GFLOP/s). `torch.compile` makes the same replacement.
-    """
-
-    def __init__(self, linear: nn.Linear) -> None:
-        super().__init__()
-        self.in_features, self.out_features = linear.in_features, linear.out_features
-        self.register_buffer("bias", linear.bias.detach() if linear.bias is not None else None, persistent=False)
-        packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), None)
-        self._packed = packed  # an opaque tensor, which buffers cannot hold
-
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        return torch.ops.mkldnn._linear_pointwise(hidden, self._packed, self.bias, "none", [], "")
+_HEAD = ("projector", "classifier")  # what the transformers classifiers call what comes after the encoder
 
 
 def with_precision(model: PreTrainedModel, precision: str) -> PreTrainedModel:
@@ -44,8 +29,8 @@ def with_precision(model: PreTrainedModel, precision: str) -> PreTrainedModel:
 
     Args:
         model: float32, in evaluation mode, on its device.
-        precision: one of `PRECISIONS`. int8: dynamic quantisation of the linear layers (weights int8 per channel,
-            activations uint8 per call) through oneDNN, on a CPU.
+        precision: one of `PRECISIONS`. int8: linear layers of the encoder on int8 products, see `Int8Linear`; the rest
+            in bfloat16 where the processor multiplies it, else float32. Under all but fp32 the head keeps float32.
 
     Raises:
         UserError: int8 on another device than a CPU.
@@ -54,46 +39,70 @@ def with_precision(model: PreTrainedModel, precision: str) -> PreTrainedModel:
     if precision == "int8":
         if not on_cpu:
             raise UserError("--precision int8 is for CPUs; on this device give --precision bf16 or fp16")
-        return _int8(model)
+        reason = why_not_int8() if _replaceable(model) else "the model has no linear layers to quantise"
+        if reason is None:
+            return _int8(model)
+        _say(f"--precision int8 is not possible: {reason}; fp32 is used")
     if precision in ("bf16", "fp16"):
-        return copy.deepcopy(model).to(torch.bfloat16 if precision == "bf16" else torch.float16)
-    return _one_dnn(model) if on_cpu and torch.backends.mkldnn.is_available() else model
+        return _reduced(model, torch.bfloat16 if precision == "bf16" else torch.float16)
+    if not on_cpu or not _replaceable(model):
+        return model
+    reason = why_not_fp32()
+    if reason is None:
+        return _one_dnn(model)
+    _say_once(f"linear layers run in torch's own, often slower way: {reason}")
+    return model
 
 
 class Gated:
-    """A reduced precision that has to agree with float32 on the first batches of the run, or is given up.
+    """Reduced precisions that have to agree with float32 on the first batches of the run, or are given up.
 
     Agreement means that no fake_probability differs by more than `MAX_PROBABILITY_CHANGE`; no decision can then change
-    for a window further than that from the threshold. The rows of a batch that failed are those of float32.
+    for a window further than that from the threshold. The rows of a batch on which all failed are those of float32.
+
+    Args:
+        reduced: name and maker of each candidate, the one asked for first; one is made when those before it failed.
+        exact: float32.
+
+    Attributes:
+        largest_change: of a fake_probability, by the candidate in use.
+        running: its name, or "fp32".
     """
 
-    def __init__(self, reduced: Forward, exact: Forward, name: str) -> None:
-        self._forward = reduced
+    def __init__(self, reduced: Sequence[tuple[str, Callable[[], Forward]]], exact: Forward) -> None:
+        self._waiting = deque(reduced)
         self._exact: Forward | None = exact
-        self._name = name
-        self._left = _GATED_BATCHES
-        self.largest_change = 0.0
-        self.fell_back = False
+        self._next()
 
     def __call__(self, waveforms: Sequence[np.ndarray]) -> list[WindowScore]:
-        scores = self._forward(waveforms)
         if self._exact is None:
-            return scores
+            return self._forward(waveforms)
         exact = self._exact(waveforms)
-        changes = [abs(sigmoid(a.logit) - sigmoid(b.logit)) for a, b in zip(scores, exact, strict=True)]
-        self.largest_change = max(self.largest_change, *(c if np.isfinite(c) else 1.0 for c in changes))
-        if self.largest_change > MAX_PROBABILITY_CHANGE:
-            print(
-                f"warning: --precision {self._name} changes fake_probability by {self.largest_change:.3f} on these "
-                f"recordings (at most {MAX_PROBABILITY_CHANGE} is allowed); scoring goes on in fp32",
-                file=sys.stderr,
+        while self._forward is not self._exact:
+            scores = self._forward(waveforms)
+            changes = [abs(sigmoid(a.logit) - sigmoid(b.logit)) for a, b in zip(scores, exact, strict=True)]
+            self.largest_change = max(self.largest_change, *(c if np.isfinite(c) else 1.0 for c in changes))
+            if self.largest_change <= MAX_PROBABILITY_CHANGE:
+                self._left -= 1
+                if self._left == 0:
+                    self._exact = None  # and its weights are freed
+                return scores
+            failed, change = self.running, self.largest_change
+            self._next()
+            _say(
+                f"--precision {failed} changes fake_probability by {change:.3f} on these recordings (at most "
+                f"{MAX_PROBABILITY_CHANGE} is allowed); scoring goes on in {self.running}"
             )
-            self._forward, self._exact, self.fell_back = self._exact, None, True
-            return exact
-        self._left -= 1
-        if self._left == 0:
-            self._exact = None  # and its weights are freed
-        return scores
+        self._exact = None
+        return exact
+
+    def _next(self) -> None:
+        self._left, self.largest_change = _GATED_BATCHES, 0.0
+        if self._waiting:
+            self.running, make = self._waiting.popleft()
+            self._forward = make()
+        else:
+            self.running, self._forward = "fp32", self._exact
 
 
 def sigmoid(logit: float) -> float:
@@ -110,18 +119,27 @@ def _one_dnn(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def _int8(model: PreTrainedModel) -> PreTrainedModel:
-    from torch.ao.quantization import per_channel_dynamic_qconfig, quantize_dynamic
+    dtype = torch.bfloat16 if has_bf16() else torch.float32
+    linears, quantiser = dict(_replaceable(model)), TokenQuantiser()
+    reduced = _reduced(model, dtype, leave=linears)
+    for name, linear in linears.items():
+        parent, _, leaf = name.rpartition(".")
+        setattr(reduced.get_submodule(parent), leaf, Int8Linear(linear, quantiser, dtype))
+    return reduced
 
-    engine = torch.backends.quantized.engine
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of quantize_dynamic moving to torchao, whose CPU kernels are slower here
-        try:
-            if "onednn" in torch.backends.quantized.supported_engines:
-                torch.backends.quantized.engine = "onednn"
-            layers = {name: per_channel_dynamic_qconfig for name, _ in _replaceable(model)}
-            return quantize_dynamic(_without_copying_weights(model), layers, dtype=torch.qint8, inplace=True)
-        finally:
-            torch.backends.quantized.engine = engine
+
+def _reduced(model: PreTrainedModel, dtype: torch.dtype, leave: Iterable[str] = ()) -> PreTrainedModel:
+    """A copy in `dtype` whose head, what comes after the encoder, stays float32; without copying modules to `leave`."""
+    shared = {id(tensor): tensor for name in leave for tensor in model.get_submodule(name).parameters()}
+    reduced = copy.deepcopy(model, shared)
+    heads = [child for name, child in reduced.named_children() if name in _HEAD]
+    left = set(shared) | {id(tensor) for head in heads for tensor in (*head.parameters(), *head.buffers())}
+    for tensor in (*reduced.parameters(), *reduced.buffers()):
+        if id(tensor) not in left and tensor.is_floating_point():
+            tensor.data = tensor.data.to(dtype)
+    for head in heads:
+        head.register_forward_pre_hook(lambda _, inputs: tuple(i.float() for i in inputs))
+    return reduced
 
 
 def _replaceable(model: PreTrainedModel) -> list[tuple[str, nn.Linear]]:
@@ -131,7 +149,7 @@ def _replaceable(model: PreTrainedModel) -> list[tuple[str, nn.Linear]]:
         (name, module)
         for name, module in parents.items()
         if type(module) is nn.Linear
-        and name.split(".")[-1] not in ("projector", "classifier")
+        and name.split(".")[0] not in _HEAD
         and not isinstance(parents[name.rpartition(".")[0]], WavLMAttention)  # gives them to torch's attention whole
     ]
 
@@ -140,3 +158,10 @@ def _without_copying_weights(model: PreTrainedModel) -> PreTrainedModel:
     """A copy of the modules that shares parameters and buffers with the original."""
     shared = {id(t): t for t in (*model.parameters(), *model.buffers())}
     return copy.deepcopy(model, shared)
+
+
+def _say(sentence: str) -> None:
+    print(f"warning: {sentence}", file=sys.stderr)
+
+
+_say_once = functools.cache(_say)

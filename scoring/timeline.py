@@ -45,8 +45,14 @@ class Timeline:
         self._padding = 0.0
         self._windows = 0
 
-    def add(self, window: Window, score: WindowScore) -> None:
-        """Add the frames of one scored window; one logit for all of it where the model gives no frames."""
+    def add(self, window: Window, score: WindowScore, finer: bool = False) -> None:
+        """Add the frames of one scored window; one logit for all of it where the model gives no frames.
+
+        Args:
+            window: where it lies.
+            score: its logit and frames.
+            finer: the evidence comes by `add_evidence`; add only what the window contributes to the score.
+        """
         self._windows += 1
         bins = -(-len(window.samples) // BIN_SAMPLES)
         frames = np.full(bins, score.logit) if score.frames is None else score.frames
@@ -57,9 +63,17 @@ class Timeline:
         where = np.minimum((window.start + centres[inside]) // BIN_SAMPLES, last).astype(np.int64)
         self._grow(last + 1)
         np.add.at(self._parts, where, frames[inside] / len(frames))
-        np.add.at(self._evidence, where, frames[inside])
-        np.add.at(self._counts, where, 1)
+        if not finer:
+            np.add.at(self._evidence, where, frames[inside])
+            np.add.at(self._counts, where, 1)
         self._padding += float(frames[~inside].sum()) / len(frames)
+
+    def add_evidence(self, window: Window, logit: float) -> None:
+        """The logit of a short window, which says more about its 20 ms bins than the long one around it."""
+        first, last = window.start // BIN_SAMPLES, -(-window.stop // BIN_SAMPLES)
+        self._grow(last)
+        self._evidence[first:last] += logit
+        self._counts[first:last] += 1
 
     @property
     def contributions(self) -> np.ndarray:

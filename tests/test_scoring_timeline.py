@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +27,9 @@ from transformers import (
 )
 
 from infer import Detector
+from scoring.engine import Plan, score_readings
 from scoring.forward import TorchForward, WindowScore, fuse_head
+from scoring.reading import Reading
 from scoring.timeline import BIN_S, Timeline, segments
 from scoring.windows import SpeechTrack, Window
 
@@ -163,3 +167,26 @@ def test_speech_is_found_whatever_the_blocks(size: int, speech: np.ndarray) -> N
     assert track.speech_s(0, round(2.9 * RATE)) == 0
     assert track.speech_s(round(12.5 * RATE), len(recording)) == 0
     assert track.speech_s(3 * RATE, 12 * RATE) > 5
+
+
+def test_short_windows_localise_and_leave_the_score_alone(speech: np.ndarray) -> None:
+    """A model without evidence for each frame, here one that knows loudness alone."""
+    samples = np.concatenate((speech[: 12 * RATE], 4 * speech[:RATE], speech[: 12 * RATE]))
+
+    def forward(waveforms: Sequence[np.ndarray]) -> list[WindowScore]:
+        return [WindowScore(float(np.log(np.square(w).mean() + 1e-9)), None) for w in waveforms]
+
+    plan = Plan(window=13 * RATE, hop=6 * RATE, batch_size=3)
+    results = []
+    for short in (0.0, 1.0):
+        finer = replace(plan, timeline_window=round(short * RATE), timeline_hop=RATE // 4)
+        (result,) = score_readings([Reading(samples, RATE, peaks=[])], forward, finer, with_timeline=True)
+        results.append(result)
+    coarse, fine = results
+    assert fine.logit == coarse.logit
+    assert fine.windows == coarse.windows
+    assert fine.timeline.contributions.sum() == pytest.approx(fine.logit, abs=1e-9)
+    assert np.array_equal(fine.timeline.contributions, coarse.timeline.contributions)
+    assert not np.isnan(fine.timeline.logits).any()
+    assert abs(np.argmax(fine.timeline.logits) * 0.02 - 12.5) < 1
+    assert np.ptp(fine.timeline.logits) > 2 * np.ptp(coarse.timeline.logits)
