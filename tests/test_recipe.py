@@ -65,7 +65,7 @@ def test_a_plateau_is_looked_for_in_the_right_direction() -> None:
 def test_a_metric_that_is_not_measured_is_told_before_training() -> None:
     base = ["--config", str(ROOT / "configs/cnn_b.yaml"), *NEEDED]
     assert parse_recipe([*base, "--metric_for_best_model", "eval_loss"]).training.greater_is_better is False
-    with pytest.raises(UserError, match="metric_for_best_model is f1; expected one of roc_auc"):
+    with pytest.raises(UserError, match="metric_for_best_model is f1; expected one of loss, roc_auc"):
         parse_recipe([*base, "--metric_for_best_model", "f1"])
 
 
