@@ -57,7 +57,8 @@ def test_cached_and_uncached_runs_have_the_same_loss_curve(packed: str, dataset_
         assert len(set(curves[0])) > 1
     weights = [load_file(tmp_path / n / "model.safetensors") for n in ("plain", "cached")]
     assert weights[0].keys() == weights[1].keys()
-    assert max(float((weights[0][k] - weights[1][k]).abs().max()) for k in weights[0]) < 1e-4
+    # A twentieth of one step of Adam, which makes whole steps of gradients that are nothing but rounding.
+    assert max(float((weights[0][k] - weights[1][k]).abs().max()) for k in weights[0]) < 5e-4
     assert plain["test"]["metrics"]["roc_auc"] == pytest.approx(cached["test"]["metrics"]["roc_auc"], abs=0.02)
 
 
