@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from .backbone_cnn import CnnA, CnnB, CnnMfcc
+from .backbone_darts_lstm import DartsLstm
 from .backbone_lstm import Lstm
 from .configuration_spectrogram import SpectrogramConfig
 
@@ -19,6 +20,7 @@ BACKBONES: dict[str, type[nn.Module]] = {
     "cnn_b": CnnB,
     "cnn_mfcc": CnnMfcc,
     "lstm": Lstm,
+    "darts_lstm": DartsLstm,
 }
 
 

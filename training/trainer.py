@@ -22,7 +22,7 @@ from transformers import (
 from evaluation.metrics import detection_metrics
 from training.augment import load_augmentation
 from training.collator import Collator, EpochOfCollator
-from training.following import OneLineProgress, StopOnInterrupt, out_of_memory, require_finite
+from training.following import OneLineProgress, StopAfter, StopOnInterrupt, out_of_memory, require_finite
 from training.objective import Objective, balanced_weights
 from training.prefix import PrefixCache, silence_prefix_dropout, starting_from_cache
 from training.recipe import Recipe
@@ -64,6 +64,8 @@ def build_trainer(
     callbacks: list[TrainerCallback] = [EpochOfCollator(collator)]
     if own.early_stopping_patience > 0:
         callbacks.append(EarlyStoppingCallback(own.early_stopping_patience))
+    if own.max_minutes is not None:
+        callbacks.append(StopAfter(own.max_minutes))
     weights = balanced_weights(dataset["train"]["label"]) if own.class_weights == "balanced" else None
     trainer = DetectorTrainer(
         model=model,
