@@ -10,7 +10,11 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from .backbone_cnn import CnnA, CnnB, CnnMfcc
 from .backbone_darts_lstm import DartsLstm
+from .backbone_gnn import Gnn
 from .backbone_lstm import Lstm
+from .backbone_res2net import Res2Net50
+from .backbone_resnet import ResNet18
+from .backbone_senet import SeNet154
 from .configuration_spectrogram import SpectrogramConfig
 
 # A backbone is a module made from the config, with `output_size`, `uses_mask` (frames outside the mask change nothing)
@@ -19,8 +23,12 @@ BACKBONES: dict[str, type[nn.Module]] = {
     "cnn_a": CnnA,
     "cnn_b": CnnB,
     "cnn_mfcc": CnnMfcc,
+    "gnn": Gnn,
     "lstm": Lstm,
     "darts_lstm": DartsLstm,
+    "res2net50": Res2Net50,
+    "resnet18": ResNet18,
+    "senet154": SeNet154,
 }
 
 

@@ -12,14 +12,61 @@ from data_prep.errors import UserError
 from training.arguments import parse_recipe, resolve_precision
 
 RECIPES = sorted((ROOT / "configs").glob("*.yaml"))
+SYSTEM_D = ("resnet18", "res2net50", "senet154", "gnn", "lstm")
 NEEDED = ["--dataset", "D", "--output_dir", "O"]
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
 def test_every_recipe_is_accepted_whole(path: Path) -> None:
     recipe = parse_recipe(["--config", str(path), *NEEDED])
-    assert recipe.training.metric_for_best_model == "roc_auc"
-    assert recipe.training.greater_is_better is True
+    best_by = {"cnn_a": "f1_fake", "cnn_b": "eer", "cnn_mfcc": "eer"}
+    best_by |= dict.fromkeys(SYSTEM_D, "accuracy")
+    assert recipe.training.metric_for_best_model == best_by.get(path.stem, "roc_auc")
+    assert recipe.training.greater_is_better == (recipe.training.metric_for_best_model != "eer")
+
+
+def test_other_systems_are_the_published_ones() -> None:
+    """Learning rate, weight decay, clips a step, epochs, patience (0: never), seconds heard at once."""
+    published = {
+        "cnn_a": (3e-4, 0.01, 64, 40, 5, 2.0),
+        "cnn_b": (1e-3, 1e-4, 32, 30, 5, 4.0),
+        **dict.fromkeys(SYSTEM_D, (1e-3, 0.0, 32, 10, 0, 7.968)),
+        "lstm": (1e-3, 0.0, 32, 10, 0, 6.368),
+    }
+    for name, expected in published.items():
+        recipe = parse_recipe(["--config", str(ROOT / f"configs/{name}.yaml"), *NEEDED])
+        training, own = recipe.training, recipe.arguments
+        found = (training.learning_rate, training.weight_decay, training.per_device_train_batch_size)
+        assert (*found, training.num_train_epochs, own.early_stopping_patience, own.window_s) == expected
+        assert own.max_duration_s == own.window_s == 2 * own.hop_s
+        assert (own.precision, training.max_grad_norm, training.gradient_accumulation_steps) == ("fp32", 0.0, 1)
+        assert training.load_best_model_at_end
+        assert own.augmentation == {"cnn_a": "system_a", "cnn_b": "none"}.get(name, "system_d")
+        assert own.class_weights == ("balanced" if name == "cnn_b" else "none")
+        plateau = {"mode": "max", "patience": 3, "factor": 0.5}
+        assert training.lr_scheduler_type.value == ("reduce_lr_on_plateau" if name == "cnn_a" else "constant")
+        assert training.lr_scheduler_kwargs == (plateau if name == "cnn_a" else None)
+
+
+def test_a_plateau_is_looked_for_in_the_right_direction() -> None:
+    base = ["--config", str(ROOT / "configs/cnn_b.yaml"), *NEEDED, "--lr_scheduler_type", "reduce_lr_on_plateau"]
+    assert parse_recipe(base).training.lr_scheduler_kwargs == {"mode": "min"}  # of the EER
+    told = parse_recipe([*base, "--metric_for_best_model", "roc_auc", "--lr_scheduler_kwargs", '{"patience": 2}'])
+    assert told.training.lr_scheduler_kwargs == {"mode": "max", "patience": 2}
+    for options, sentence in (
+        (["--lr_scheduler_kwargs", '{"mode": "max"}'], "mode max, but a better eer is lower; set mode: min"),
+        (["--lr_scheduler_kwargs", "patience=2"], "lr_scheduler_kwargs is patience=2; expected"),
+        (["--eval_strategy", "no"], "follows evaluations, but eval_strategy is no"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            parse_recipe([*base, *options])
+
+
+def test_a_metric_that_is_not_measured_is_told_before_training() -> None:
+    base = ["--config", str(ROOT / "configs/cnn_b.yaml"), *NEEDED]
+    assert parse_recipe([*base, "--metric_for_best_model", "eval_loss"]).training.greater_is_better is False
+    with pytest.raises(UserError, match="metric_for_best_model is f1; expected one of roc_auc"):
+        parse_recipe([*base, "--metric_for_best_model", "f1"])
 
 
 def test_xlsr_recipe_is_the_published_one() -> None:

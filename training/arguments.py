@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import sys
 from argparse import ArgumentDefaultsHelpFormatter, Namespace
@@ -14,9 +15,11 @@ from typing import Any
 import torch
 import yaml
 from transformers import HfArgumentParser, TrainingArguments
+from transformers.trainer_utils import SchedulerType
 
 from data_prep.errors import UserError
 from training.recipe import Recipe, RecipeArguments
+from training.trainer import REPORTED
 
 # Mappings in the YAML that are passed on whole; on the command line: --set architecture.hidden_size=64
 MAPPING_KEYS = ("architecture", "model_overrides", "feature_extractor", "convex", "search")
@@ -93,7 +96,10 @@ def _resolve(namespace: Namespace, mappings: dict[str, dict[str, Any]], recorded
     if not torch.accelerator.is_available():
         values["use_cpu"] = True  # without it, several processes started by torchrun would not find each other
     recorded |= {key: value for key, value in mappings.items() if value}
+    _check_metric(values["metric_for_best_model"])
     values["greater_is_better"] = values["metric_for_best_model"] not in LOWER_IS_BETTER
+    if SchedulerType(values["lr_scheduler_type"]) == SchedulerType.REDUCE_ON_PLATEAU:
+        values["lr_scheduler_kwargs"] = _plateau(values)
     if values["train_sampling_strategy"] == "group_by_length" and values["length_column_name"] == "length":
         values["length_column_name"] = "duration_s"
     if own.plan:
@@ -113,6 +119,31 @@ def resolve_precision(asked: str, cuda: bool, environment: Mapping[str, str]) ->
         os.environ["ACCELERATE_MIXED_PRECISION"] = "no"
         return "fp32", "no CUDA device: training in fp32 instead of fp16"
     return asked, None
+
+
+def _check_metric(name: str | None) -> None:
+    """Trainer itself would find out after the first epoch."""
+    known = (*REPORTED, "loss")
+    if name is not None and name.removeprefix("eval_") not in known:
+        raise UserError(f"metric_for_best_model is {name}; expected one of {', '.join(known)}")
+
+
+def _plateau(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of ReduceLROnPlateau, which would take every metric for lower-is-better."""
+    given = values["lr_scheduler_kwargs"] or {}
+    try:
+        options = dict(json.loads(given) if isinstance(given, str) else given)
+    except ValueError as error:
+        raise UserError(f'lr_scheduler_kwargs is {given}; expected e.g. {{"patience": 3, "factor": 0.5}}') from error
+    mode = "max" if values["greater_is_better"] else "min"
+    if options.setdefault("mode", mode) != mode:
+        raise UserError(
+            f"lr_scheduler_kwargs has mode {options['mode']}, but a better {values['metric_for_best_model']} is "
+            f"{'higher' if mode == 'max' else 'lower'}; set mode: {mode}, or leave it out"
+        )
+    if values["eval_strategy"] == "no":
+        raise UserError("reduce_lr_on_plateau follows evaluations, but eval_strategy is no; set eval_strategy: epoch")
+    return options
 
 
 def _read_yaml(path: str, known: Iterable[str]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:

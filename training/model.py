@@ -42,10 +42,7 @@ def load_model(recipe: Recipe) -> PreTrainedModel:
     config, polarity_swapped = _config(recipe)
     name = recipe.arguments.model_name_or_path
     if name is None:
-        try:
-            model = AutoModelForAudioClassification.from_config(config)
-        except ValueError as error:
-            raise UserError(f"`architecture:` is not usable: {error}") from error
+        model = build_model(config)
     else:
         try:
             model = AutoModelForAudioClassification.from_pretrained(
@@ -61,6 +58,18 @@ def load_model(recipe: Recipe) -> PreTrainedModel:
             _swap_classifier_rows(model)
     freeze(model, freeze_plan(recipe.arguments))
     return model
+
+
+def build_model(config: PreTrainedConfig) -> PreTrainedModel:
+    """An untrained model.
+
+    Raises:
+        UserError: the config's values do not go together.
+    """
+    try:
+        return AutoModelForAudioClassification.from_config(config)
+    except ValueError as error:
+        raise UserError(f"`architecture:` is not usable: {' '.join(str(error).split())[:300]}") from error
 
 
 def planned_config(recipe: Recipe) -> PreTrainedConfig:
@@ -88,7 +97,10 @@ def load_feature_extractor(recipe: Recipe, config: PreTrainedConfig) -> FeatureE
     described = dict(recipe.feature_extractor)
     if described:
         kind = described.pop("feature_extractor_type", "Wav2Vec2FeatureExtractor")
-        extractor = _extractor_class(kind)(**described)
+        try:
+            extractor = _extractor_class(kind)(**described)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"`feature_extractor:` is not usable: {error}") from error
     elif recipe.arguments.model_name_or_path is None:
         raise UserError("a model from scratch needs `feature_extractor:` in the YAML beside `architecture:`")
     else:

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoModelForAudioClassification, PreTrainedConfig
+from transformers import PreTrainedConfig
 
 from data_prep.audio import SAMPLING_RATE
 from training.freeze import count_parameters, freeze, on_meta
-from training.model import load_feature_extractor
+from training.model import build_model, load_feature_extractor
 from training.recipe import Recipe, freeze_plan
 
 _LAYER = re.compile(r"^(.*\.layers?)\.(\d+)\.")
@@ -39,7 +39,7 @@ class StepCost:
 
 def describe_plan(config: PreTrainedConfig, recipe: Recipe) -> str:
     """The table for a model of `config` under the recipe's freeze plan, without allocating its weights."""
-    model = on_meta(AutoModelForAudioClassification.from_config, config)
+    model = on_meta(build_model, config)
     freeze(model, freeze_plan(recipe.arguments))
     clips = recipe.training.per_device_train_batch_size * recipe.training.gradient_accumulation_steps
     seconds = recipe.arguments.max_duration_s
