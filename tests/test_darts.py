@@ -200,7 +200,7 @@ def test_the_same_seed_gives_the_same_architecture_also_after_an_interruption(tm
 def test_halves_share_no_recording_and_no_speaker(clips: list[tuple[int, int, int]]) -> None:
     labels = [label for label, _, _ in clips]
     sources = [f"{label} {source}" for label, source, _ in clips]
-    speakers = [f"{label} {speaker}" if speaker else None for label, _, speaker in clips]
+    speakers = [f"{label} speaker {speaker}" if speaker else None for label, _, speaker in clips]
     groups = connected_groups(list(zip(sources, speakers, strict=True)))
     if min(len({group for group, label in zip(groups, labels, strict=True) if label == one}) for one in (0, 1)) < 2:
         with pytest.raises(UserError, match="too few"):
