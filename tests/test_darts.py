@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -18,6 +21,7 @@ from baselines import SpectrogramConfig
 from baselines.backbone_darts_lstm import RECURRENT, DartsLstm
 from data_prep.errors import UserError
 from data_prep.groups import connected_groups
+from scoring.detector import Detector
 from training.darts import Batch, SearchResult, search, split_in_halves
 from training.darts_options import SKIP, SearchOptions, search_options
 from training.darts_space import MixedLayer, Supernet
@@ -242,3 +246,34 @@ def test_options_that_make_no_sense_are_told_in_a_sentence(mapping: dict, told: 
 
 def test_numbers_that_yaml_reads_as_text_are_numbers() -> None:
     assert search_options({"learning_rate": "2e-3", "dropouts": [0, "1e-1"]}).dropouts == (0.0, 0.1)
+
+
+@pytest.mark.slow
+def test_a_recipe_is_searched_drawn_trained_and_found_again(dataset_dir: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "detector"
+    words = [
+        sys.executable, "train_wav2vec2.py", "--config", "configs/darts_lstm.yaml", "--dataset", dataset_dir,
+        "--output_dir", folder, "--num_train_epochs", "1", "--set", "search.epochs=2", "--set",
+        "search.warmup_epochs=1", "--set", "search.layers=2", "--set", "search.hidden_sizes=[4, 8]",
+    ]  # fmt: skip
+    done = run(*words)
+    assert "search epoch 2 of 2" in done.stderr
+    found = json.loads((folder / "architecture.json").read_text())
+    config = json.loads((folder / "config.json").read_text())
+    results = json.loads((folder / "results.json").read_text())
+    assert config["genotype"] == found["genotype"] == results["search"]["genotype"]
+    assert results["search"]["halves"]["weights"]["clips"] > 0
+    assert (folder / "architecture.png").stat().st_size > 10_000
+    assert not list(folder.glob("search-*"))
+
+    detector = Detector.from_pretrained(folder)
+    assert len(detector.checkpoint.model.backbone.layers) == len(found["genotype"]["layers"])
+    # The same recipe, its training not finished: the architecture is there already.
+    (folder / "results.json").unlink()
+    again = run(*words)
+    assert "search epoch" not in again.stderr
+    # The same seed elsewhere: the same architecture.
+    elsewhere = run(*[tmp_path / "other" if word == folder else word for word in words])
+    assert "search epoch 2 of 2" in elsewhere.stderr
+    other = json.loads((tmp_path / "other" / "architecture.json").read_text())
+    assert {**other, "seconds": 0} == {**found, "seconds": 0}
