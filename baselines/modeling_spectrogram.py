@@ -106,7 +106,7 @@ class SpectrogramForAudioClassification(SpectrogramPreTrainedModel):
         windows, mask, present = self._windows(input_features, attention_mask)
         found = self.classifier(self.dropout(self.backbone(windows, mask)))
         if present is None:  # as many windows in each clip
-            logits = found.unflatten(0, (len(input_features), -1)).mean(1)
+            logits = found.unflatten(0, (input_features.shape[0], -1)).mean(1)
         else:
             logits = _mean_of_windows(found, present)
         loss = None if labels is None else functional.cross_entropy(logits, labels)

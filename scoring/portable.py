@@ -15,11 +15,12 @@ from transformers import AutoConfig, AutoFeatureExtractor, FeatureExtractionMixi
 
 from data_prep.audio import SAMPLING_RATE
 from data_prep.errors import UserError
+from data_prep.hub import first_line
 from data_prep.labels import fake_index
 from scoring.checkpoint import Checkpoint
 from scoring.contract import Probe, check_contract, contract, probe_speech
 from scoring.forward import TorchForward, WindowScore, fuse_head
-from scoring.inputs import featurise, has_fixed_length
+from scoring.inputs import featurise, has_fixed_length, reads_waveform
 
 BACKENDS = ("torch", "onnx", "openvino")
 MAX_LOGIT_CHANGE = 1e-3  # of the exported model against PyTorch
@@ -97,19 +98,14 @@ def export(checkpoint: Checkpoint, backend: str, folder: Path) -> float:
         _import(package)
     extractor, index = checkpoint.extractor, checkpoint.fake_index
     probe = Probe(checkpoint, probe_speech())
-    example = featurise(extractor, [probe.speech[: 3 * SAMPLING_RATE]] * 2)[extractor.model_input_names[0]]
+    example = featurise(extractor, [_clips_within_a_window(probe)[0]] * 2)[extractor.model_input_names[0]]
     batch, samples = torch.export.Dim("batch", min=1, max=4096), torch.export.Dim("samples", min=8000, max=10_000_000)
-    shape = {0: batch} if has_fixed_length(extractor) else {0: batch, 1: samples}
+    fixed = has_fixed_length(extractor) or not reads_waveform(checkpoint.model.config)
+    shape = {0: batch} if fixed else {0: batch, 1: samples}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with torch.no_grad():
-            program = torch.onnx.export(
-                _WithFrames(checkpoint.model, index).eval(),
-                (example,),
-                dynamo=True,
-                dynamic_shapes=(shape,),
-                verbose=False,
-            )
+            program = _exported(_WithFrames(checkpoint.model, index).eval(), example, shape)
         program.save(folder / _FILES["onnx"])
         if backend == "openvino":
             openvino = _import("openvino")
@@ -130,6 +126,15 @@ def export(checkpoint: Checkpoint, backend: str, folder: Path) -> float:
             f"the {backend} model in {folder} differs from PyTorch by {change:.2g} on logits; do not use it"
         )
     return change
+
+
+def _exported(model: _WithFrames, example: torch.Tensor, shape: dict[int, object]) -> torch.onnx.ONNXProgram:
+    try:
+        return torch.onnx.export(model, (example,), dynamo=True, dynamic_shapes=(shape,), verbose=False)
+    except (RuntimeError, ValueError, TypeError) as error:  # what is not one fixed sequence of operations
+        raise UserError(
+            f"a {type(model.model).__name__} cannot be exported ({first_line(error)}); score with --backend torch"
+        ) from error
 
 
 def load_portable(name: str, backend: str, fake_label: str | None = None) -> Checkpoint:
@@ -160,7 +165,12 @@ def load_portable(name: str, backend: str, fake_label: str | None = None) -> Che
 def _compare(checkpoint: Checkpoint, model: PortableModel, probe: Probe) -> float:
     exact = TorchForward(checkpoint.model, checkpoint.extractor, checkpoint.fake_index, None)
     ported = PortableForward(model, checkpoint.extractor, checkpoint.fake_index)
-    return max(abs(exact([c])[0].logit - ported([c])[0].logit) for c in probe.clips())
+    return max(abs(exact([c])[0].logit - ported([c])[0].logit) for c in _clips_within_a_window(probe))
+
+
+def _clips_within_a_window(probe: Probe) -> list[np.ndarray]:
+    """No longer than what the scorer will ever give the model: some take one window's features at a time."""
+    return [clip[: round(probe.checkpoint.window_s * SAMPLING_RATE)] for clip in probe.clips()]
 
 
 def _import(package: str) -> object:

@@ -30,7 +30,7 @@ QUICK = (
     "--save_steps", "2", "--save_total_limit", "5", "--logging_steps", "1", "--per_device_train_batch_size", "8",
     "--set", "architecture.widths=[4,8,8]",
 )  # fmt: skip
-# To be better than the best, an EER would have to be a thousandth of it: each evaluation after the first lowers the rate.
+# To be better than the best, an EER would have to be a thousandth of it: evaluations after the first lower the rate.
 PLATEAU = ("--lr_scheduler_type", "reduce_lr_on_plateau",
            "--lr_scheduler_kwargs", '{"patience": 0, "factor": 0.5, "threshold": 0.999}')  # fmt: skip
 

@@ -88,7 +88,8 @@ def require_cacheable(model: PreTrainedModel, recipe: Recipe, dataset: DatasetDi
         (getattr(config, "use_weighted_layer_sum", False), "use_weighted_layer_sum"),
         (own.prefix_dropout, "dropout in frozen layers; set prefix_dropout: false"),
         (
-            getattr(config, "apply_spec_augment", True) and (config.mask_time_prob > 0 or config.mask_feature_prob > 0),
+            getattr(config, "apply_spec_augment", True)
+            and max(getattr(config, "mask_time_prob", 0), getattr(config, "mask_feature_prob", 0)) > 0,
             "SpecAugment; set model_overrides: {apply_spec_augment: false}",
         ),
         (
