@@ -21,7 +21,7 @@ def draw_architecture(path: Path, found: dict[str, Any], options: SearchOptions)
     """
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(12.0, 4.4), layout="constrained")
-        chain, choices, entropy = figure.subplots(1, 3, width_ratios=(0.8, 1.3, 1.0))
+        chain, choices, entropy = figure.subplots(1, 3, width_ratios=(0.7, 1.5, 0.9))
         _chain(chain, found["genotype"])
         _choices(choices, found, options)
         _entropy(entropy, found["history"], options.warmup_epochs)
@@ -52,7 +52,7 @@ def _choices(axes: Axes, found: dict[str, Any], options: SearchOptions) -> None:
         for x, (choice, weight) in enumerate(zip(choices, weights, strict=True)):
             best = weight == max(weights)
             axes.barh(y, 0.94, left=x, height=0.8, color=REAL, alpha=0.06 + 0.8 * weight)
-            axes.text(x + 0.47, y, f"{choice}  {weight:.2f}", ha="center", va="center", fontsize=7,
+            axes.text(x + 0.47, y, f"{choice}  {weight:.2f}", ha="center", va="center", fontsize=6.5,
                       color="white" if weight > 0.6 else INK, weight="bold" if best and used else "normal")  # fmt: skip
         axes.text(-0.1, y, label, ha="right", va="center", fontsize=8, color=INK if used else MUTED)
     widest = max(len(choices) for _, _, choices in names)
