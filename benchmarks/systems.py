@@ -15,8 +15,7 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ import yaml
 from datasets import Dataset
 
 from benchmarks.systems_rows import Row, constant_row, score_column, trained_row, untrained_row
+from benchmarks.systems_speed import kept, realtime, seconds_per_epoch
 from benchmarks.systems_table import draw_table, markdown
 from data_prep.errors import EXIT_SOME_FAILED, UserError, run_command
 from data_prep.files import find_audio_files
@@ -96,15 +96,6 @@ def train(name: str, arguments: argparse.Namespace, folder: Path) -> str | None:
     return None if process.returncode == 0 else last.removeprefix("error: ") or f"exit status {process.returncode}"
 
 
-def realtime(detector: Detector, recordings: Sequence[Path]) -> float:
-    """Seconds of audio scored in a second, decoding and the search for speech included, once everything is warm."""
-    shortest = min(recordings, key=lambda path: path.stat().st_size)
-    list(detector.score_files([shortest]))
-    begun = time.perf_counter()
-    audio_s = sum(score.duration_s or 0.0 for score in detector.score_files(recordings))
-    return audio_s / (time.perf_counter() - begun)
-
-
 def _system(name: str, arguments: argparse.Namespace, test: Dataset, seen: set[str] | None) -> Row:
     folder = arguments.output / name
     try:
@@ -113,7 +104,11 @@ def _system(name: str, arguments: argparse.Namespace, test: Dataset, seen: set[s
             return Row(name, error=error)
         results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
         scores = score_column(folder / "scores_test.csv", len(test))
-        speed = _timed(str(folder), folder / "speed.json", arguments.retime)
+        speed = kept(
+            folder / "speed.json",
+            arguments.retime,
+            lambda: _speed(str(folder), lambda: seconds_per_epoch(recipe_of(name), folder, arguments.dataset)),
+        )
         return trained_row(name, results, scores, speed, test, seen)
     except (UserError, OSError, ValueError, RuntimeError) as error:  # the others are compared all the same
         return Row(name, error=" ".join(str(error).split()))
@@ -124,18 +119,18 @@ def _reference(model: str, test: Dataset, seen: set[str] | None, output: Path, r
     try:
         detector = Detector.from_pretrained(model)
         clips = score_rows(detector, test, name)
-        speed = _timed(model, output / f"speed_{name}.json", retime)
+        speed = kept(output / f"speed_{name}.json", retime, lambda: _speed(model, None))
         return untrained_row(f"{name}, as it is", detector, clips.scores, speed, test, seen)
     except (UserError, OSError, ValueError, RuntimeError) as error:
         return Row(name, error=" ".join(str(error).split()))
 
 
-def _timed(model: str, path: Path, retime: bool) -> float:
-    if retime or not path.is_file():
-        files = [file.path for file in find_audio_files([RECORDINGS])]
-        value = realtime(Detector.from_pretrained(model), files)
-        path.write_text(json.dumps({"realtime": round(value, 1)}) + "\n", encoding="utf-8")
-    return json.loads(path.read_text(encoding="utf-8"))["realtime"]
+def _speed(model: str, measure_epoch: Callable[[], float] | None) -> dict[str, float | None]:
+    files = [file.path for file in find_audio_files([RECORDINGS])]
+    return {
+        "realtime": round(realtime(model, files), 1),
+        "epoch_s": None if measure_epoch is None else round(measure_epoch(), 1),
+    }
 
 
 def _require_same_budget(output: Path, arguments: argparse.Namespace) -> None:
@@ -187,7 +182,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--max_epochs", type=int, help="at most so many epochs each; default: as published")
     parser.add_argument("--max_minutes", type=float, help="no new epoch after so many minutes; default: no limit")
-    parser.add_argument("--retime", action="store_true", help="measure × realtime again, e.g. on a quiet machine")
+    parser.add_argument("--retime", action="store_true", help="measure all speeds again, e.g. on a quiet machine")
     parser.add_argument("--extra", nargs=argparse.REMAINDER, default=[], help="the rest goes to train_wav2vec2.py")
     arguments = parser.parse_args(argv)
     return run_command(lambda: compare(arguments))

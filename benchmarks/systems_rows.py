@@ -19,6 +19,7 @@ from scoring.detector import Detector
 SHOWN = ("accuracy", "f1_fake", "recall_fake", "recall_real", "balanced_accuracy", "roc_auc", "eer")
 SEEN, HELD_OUT = "generators in training", "generators held out"
 RARE = "other held-out ones"
+Speed = dict[str, float | None]  # of training an epoch in seconds, of scoring in × realtime
 FEW_FAKES = 10  # generators with fewer clips are pooled
 
 
@@ -55,35 +56,43 @@ class Row:
 
 
 def trained_row(
-    name: str, results: dict[str, Any], scores: np.ndarray, speed: float, test: Dataset, seen: set[str] | None
+    name: str,
+    results: dict[str, Any],
+    scores: np.ndarray,
+    speed: dict[str, float | None],
+    test: Dataset,
+    seen: set[str] | None,
 ) -> Row:
     """A system trained here.
 
     Args:
         results: its results.json. scores: fake logits of the test clips, shape (clips,).
-        speed: × realtime.
+        speed: {"realtime", "epoch_s"}.
         seen: generators of the training split; None: the dataset does not know them.
     """
     training = results["training"]
-    run_s = next((entry["train_runtime"] for entry in training["history"] if "train_runtime" in entry), None)
     return Row(
         name,
         parameters=results["model"]["parameters"],
         epochs=training["epochs"],
-        epoch_s=round(run_s / training["epochs"], 1) if run_s and training["epochs"] else None,
         search_s=results.get("search", {}).get("seconds"),
-        realtime=speed,
+        **speed,
         **_judged(scores, results["threshold"]["fake_logit"], test, seen),
     )
 
 
 def untrained_row(
-    name: str, detector: Detector, scores: np.ndarray, speed: float, test: Dataset, seen: set[str] | None
+    name: str,
+    detector: Detector,
+    scores: np.ndarray,
+    speed: dict[str, float | None],
+    test: Dataset,
+    seen: set[str] | None,
 ) -> Row:
     """A detector as it was found, at its own threshold."""
     limit = float(np.log(detector.threshold) - np.log1p(-detector.threshold))
     parameters = sum(p.numel() for p in detector.checkpoint.model.parameters())
-    return Row(name, parameters=parameters, realtime=speed, **_judged(scores, limit, test, seen))
+    return Row(name, parameters=parameters, **speed, **_judged(scores, limit, test, seen))
 
 
 def constant_row(test: Dataset, seen: set[str] | None) -> Row:
