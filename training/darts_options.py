@@ -31,10 +31,10 @@ class SearchOptions:
     layers: int = 3
     width: int = 64
     operations: tuple[str, ...] = (*OPERATIONS, SKIP)
-    hidden_sizes: tuple[int, ...] = (32, 64, 128)
+    hidden_sizes: tuple[int, ...] = (16, 32, 64)
     dropouts: tuple[float, ...] = (0.0, 0.2, 0.5)
     partial: int = 4
-    epochs: int = 8
+    epochs: int = 6
     warmup_epochs: int = 2
     batch_size: int = 32
     learning_rate: float = 2e-3
