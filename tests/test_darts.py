@@ -11,19 +11,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import run
+from conftest import ROOT
+from datasets import DatasetDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from transformers import AutoModelForAudioClassification
 
 from baselines import SpectrogramConfig
 from baselines.backbone_darts_lstm import RECURRENT, DartsLstm
 from data_prep.errors import UserError
 from data_prep.groups import connected_groups
-from scoring.detector import Detector
+from train_wav2vec2 import main
+from training.arguments import parse_recipe
 from training.darts import Batch, SearchResult, search, split_in_halves
 from training.darts_options import SKIP, SearchOptions, search_options
+from training.darts_run import with_architecture
 from training.darts_space import MixedLayer, Supernet
 
 BINS = 6
@@ -249,15 +253,21 @@ def test_numbers_that_yaml_reads_as_text_are_numbers() -> None:
 
 
 @pytest.mark.slow
-def test_a_recipe_is_searched_drawn_trained_and_found_again(dataset_dir: Path, tmp_path: Path) -> None:
+def test_a_recipe_is_searched_drawn_trained_and_found_again(
+    dataset_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def train(folder: Path) -> str:
+        words = [
+            "--config", ROOT / "configs/darts_lstm.yaml", "--dataset", dataset_dir, "--output_dir", folder,
+            "--num_train_epochs", 1, "--set", "search.epochs=2", "--set", "search.warmup_epochs=1",
+            "--set", "search.layers=2", "--set", "search.hidden_sizes=[4, 8]",
+        ]  # fmt: skip
+        monkeypatch.setattr(sys, "argv", ["train_wav2vec2.py", *map(str, words)])
+        assert main() == 0
+        return capsys.readouterr().err
+
     folder = tmp_path / "detector"
-    words = [
-        sys.executable, "train_wav2vec2.py", "--config", "configs/darts_lstm.yaml", "--dataset", dataset_dir,
-        "--output_dir", folder, "--num_train_epochs", "1", "--set", "search.epochs=2", "--set",
-        "search.warmup_epochs=1", "--set", "search.layers=2", "--set", "search.hidden_sizes=[4, 8]",
-    ]  # fmt: skip
-    done = run(*words)
-    assert "search epoch 2 of 2" in done.stderr
+    assert "search epoch 2 of 2" in train(folder)
     found = json.loads((folder / "architecture.json").read_text())
     config = json.loads((folder / "config.json").read_text())
     results = json.loads((folder / "results.json").read_text())
@@ -265,15 +275,28 @@ def test_a_recipe_is_searched_drawn_trained_and_found_again(dataset_dir: Path, t
     assert results["search"]["halves"]["weights"]["clips"] > 0
     assert (folder / "architecture.png").stat().st_size > 10_000
     assert not list(folder.glob("search-*"))
+    model = AutoModelForAudioClassification.from_pretrained(folder)
+    assert len(model.backbone.layers) == len(found["genotype"]["layers"])
 
-    detector = Detector.from_pretrained(folder)
-    assert len(detector.checkpoint.model.backbone.layers) == len(found["genotype"]["layers"])
     # The same recipe, its training not finished: the architecture is there already.
     (folder / "results.json").unlink()
-    again = run(*words)
-    assert "search epoch" not in again.stderr
-    # The same seed elsewhere: the same architecture.
-    elsewhere = run(*[tmp_path / "other" if word == folder else word for word in words])
-    assert "search epoch 2 of 2" in elsewhere.stderr
+    assert "search epoch" not in train(folder)
+    # The same seed elsewhere: the same architecture, weight for weight.
+    assert "search epoch 2 of 2" in train(tmp_path / "other")
     other = json.loads((tmp_path / "other" / "architecture.json").read_text())
     assert {**other, "seconds": 0} == {**found, "seconds": 0}
+
+
+def test_a_search_for_another_network_is_refused(tmp_path: Path) -> None:
+    words = [
+        "--config",
+        "configs/lstm.yaml",
+        "--dataset",
+        "d",
+        "--output_dir",
+        str(tmp_path),
+        "--set",
+        "search.epochs=3",
+    ]
+    with pytest.raises(UserError, match="is for the backbone darts_lstm; found lstm"):
+        with_architecture(parse_recipe(words), DatasetDict())
