@@ -120,7 +120,7 @@ def _reference(model: str, test: Dataset, seen: set[str] | None, output: Path, r
         detector = Detector.from_pretrained(model)
         clips = score_rows(detector, test, name)
         speed = kept(output / f"speed_{name}.json", retime, lambda: _speed(model, None))
-        return untrained_row(f"{name}, as it is", detector, clips.scores, speed, test, seen)
+        return untrained_row(name, detector, clips.scores, speed, test, seen)
     except (UserError, OSError, ValueError, RuntimeError) as error:
         return Row(name, error=" ".join(str(error).split()))
 

@@ -18,6 +18,7 @@ from scoring.detector import Detector
 
 SHOWN = ("accuracy", "f1_fake", "recall_fake", "recall_real", "balanced_accuracy", "roc_auc", "eer")
 SEEN, HELD_OUT = "generators in training", "generators held out"
+UNTRAINED = ", as it is"  # ends the name of a detector that was not trained here
 RARE = "other held-out ones"
 Speed = dict[str, float | None]  # of training an epoch in seconds, of scoring in × realtime
 FEW_FAKES = 10  # generators with fewer clips are pooled
@@ -92,7 +93,7 @@ def untrained_row(
     """A detector as it was found, at its own threshold."""
     limit = float(np.log(detector.threshold) - np.log1p(-detector.threshold))
     parameters = sum(p.numel() for p in detector.checkpoint.model.parameters())
-    return Row(name, parameters=parameters, **speed, **_judged(scores, limit, test, seen))
+    return Row(name + UNTRAINED, parameters=parameters, **speed, **_judged(scores, limit, test, seen))
 
 
 def constant_row(test: Dataset, seen: set[str] | None) -> Row:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.systems_rows import HELD_OUT, SEEN, Row
+from benchmarks.systems_rows import HELD_OUT, SEEN, UNTRAINED, Row
 from evaluation.figures import FAKE, GRID, INK, MUTED, REAL, save_grid
 from evaluation.text import with_interval
 
@@ -39,6 +39,8 @@ def markdown(rows: Sequence[Row], facts: dict[str, Any]) -> str:
     lines += ["", *(f"{row.name} failed: {row.error}" for row in rows if row.error)]
     if searched := [f"{row.name} took {row.search_s:.0f} s more" for row in rows if row.search_s]:
         lines += [f"The architecture search of {', '.join(searched)}."]
+    if any(row.name.endswith(UNTRAINED) for row in rows):
+        lines += [f'"{UNTRAINED.strip(", ")}": not trained here, and it may have been fitted on these very clips.']
     return "\n".join(lines).rstrip() + "\n"
 
 
