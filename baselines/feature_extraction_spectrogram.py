@@ -14,7 +14,7 @@ from .spectra_spectrogram import (
     decibels,
     frame_counts,
     mel_filters,
-    power_spectrogram,
+    mel_spectrogram,
     standardised,
 )
 
@@ -142,14 +142,12 @@ class SpectrogramFeatureExtractor(SequenceFeatureExtractor):
         Returns:
             float64 of shape (windows, bins, frames), and the mask of shape (windows, frames).
         """
-        power = power_spectrogram(segments, lengths, self.n_fft, self.hop_length, self.edge)
-        frames = torch.arange(power.shape[2])[None]
-        mask = frames < frame_counts(lengths, self.hop_length)[:, None]
         bins = self.num_mel_bins if self.kind == "mfcc" else self.num_bins
-        values = (
-            mel_filters(self.n_fft, bins, self.min_frequency, self.max_frequency, self.sampling_rate, self.mel_scale)
-            @ power
+        filters = mel_filters(
+            self.n_fft, bins, self.min_frequency, self.max_frequency, self.sampling_rate, self.mel_scale
         )
+        values = mel_spectrogram(segments, lengths, self.n_fft, self.hop_length, self.edge, filters)
+        mask = torch.arange(values.shape[2])[None] < frame_counts(lengths, self.hop_length)[:, None]
         if self.kind != "power_mel":
             values = decibels(values, mask, self.relative_db)
         if self.kind == "mfcc":

@@ -9,12 +9,27 @@ from torch import Tensor
 from transformers.audio_utils import mel_filter_bank
 
 _FLOOR = 1e-10  # of power before the logarithm, librosa's amin
+_VALUES_AT_ONCE = 2**19  # of a spectrum: 8 MB
 _RANGE_DB = 80.0  # below the maximum of a segment, librosa's top_db
 
 
 def frame_counts(lengths: Tensor, hop_length: int) -> Tensor:
     """How many frames segments of `lengths` samples have: one centred on each multiple of the hop."""
     return 1 + lengths // hop_length
+
+
+def mel_spectrogram(
+    segments: Tensor, lengths: Tensor, n_fft: int, hop_length: int, edge: str, filters: Tensor
+) -> Tensor:
+    """Power through mel filters (bins, n_fft / 2 + 1), float64 of shape (segments, bins, frames).
+
+    Arguments as for `power_spectrogram`. A few segments at a time: spectra that outgrow the cache cost four times as
+    much as those that stay in it.
+    """
+    values = (n_fft // 2 + 1) * (1 + segments.shape[1] // hop_length)
+    at_once = max(1, _VALUES_AT_ONCE // values)
+    parts = zip(segments.split(at_once), lengths.split(at_once), strict=True)
+    return torch.cat([filters @ power_spectrogram(part, many, n_fft, hop_length, edge) for part, many in parts])
 
 
 def power_spectrogram(segments: Tensor, lengths: Tensor, n_fft: int, hop_length: int, edge: str) -> Tensor:

@@ -97,6 +97,12 @@ def export(checkpoint: Checkpoint, backend: str, folder: Path) -> float:
     for package in _PACKAGES[backend].split():
         _import(package)
     extractor, index = checkpoint.extractor, checkpoint.fake_index
+    own_s = getattr(extractor, "window_s", None)
+    if own_s is not None and checkpoint.window_s > own_s:
+        raise UserError(
+            f"an exported {type(checkpoint.model).__name__} takes one window of {own_s:g} s at a time, but window_s in "
+            f"the checkpoint's config.json is {checkpoint.window_s:g}; set detector.window_s there to {own_s:g}"
+        )
     probe = Probe(checkpoint, probe_speech())
     example = featurise(extractor, [_clips_within_a_window(probe)[0]] * 2)[extractor.model_input_names[0]]
     batch, samples = torch.export.Dim("batch", min=1, max=4096), torch.export.Dim("samples", min=8000, max=10_000_000)

@@ -39,7 +39,7 @@ def test_every_effect_changes_the_clip_and_repeats_with_its_seed(name: str, spee
     assert len(first) != len(clip) or not np.allclose(first, clip, atol=1e-4)
 
 
-@pytest.mark.parametrize("preset", ["system_a", "channel"])
+@pytest.mark.parametrize("preset", ["system_a", "system_d", "channel"])
 def test_presets_draw_anew_for_each_seed_and_repeat_for_the_same(preset: str, speech: np.ndarray) -> None:
     augmentation = load_augmentation(preset)
     clip = speech[: 3 * RATE]
@@ -126,6 +126,13 @@ def test_wrong_entries_are_told_by_name(text: str, sentence: str, tmp_path: Path
         load_augmentation("loud")
 
 
+def test_system_d_adds_white_noise_to_every_clip() -> None:
+    silence = np.zeros(RATE, np.float32)
+    for seed in range(5):
+        noise = load_augmentation("system_d")(silence, np.random.default_rng(seed))
+        assert noise.std() == pytest.approx(0.005, rel=0.05)
+
+
 def test_presets_lie_where_they_are_looked_for() -> None:
     assert PRESETS == ROOT / "configs" / "augmentation"
-    assert {p.stem for p in PRESETS.glob("*.yaml")} == {"none", "system_a", "channel"}
+    assert {p.stem for p in PRESETS.glob("*.yaml")} == {"none", "system_a", "system_d", "channel"}

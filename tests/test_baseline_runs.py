@@ -25,6 +25,7 @@ from train_wav2vec2 import main as train
 from training.arguments import parse_recipe
 from training.model import load_feature_extractor, load_model
 
+pytestmark = pytest.mark.slow
 QUICK = (
     "--max_steps", "6", "--eval_strategy", "steps", "--eval_steps", "2", "--save_strategy", "steps",
     "--save_steps", "2", "--save_total_limit", "5", "--logging_steps", "1", "--per_device_train_batch_size", "8",

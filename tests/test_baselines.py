@@ -21,9 +21,11 @@ from baselines.modeling_spectrogram import BACKBONES
 from data_prep.errors import UserError
 from scoring.detector import Detector
 from training.arguments import parse_recipe
+from training.data import load_splits
 from training.freeze import FreezePlan, count_parameters, freeze, on_meta
 from training.model import load_feature_extractor, planned_config
 from training.plan import describe_plan
+from training.prefix import require_cacheable
 
 # One recipe for each backbone, and the same backbones small.
 RECIPES = {
@@ -179,6 +181,7 @@ def test_every_part_learns(system: tuple, clips: list) -> None:
     assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
+@pytest.mark.slow
 def test_a_stranger_loads_them_and_hears_the_same(tmp_path: Path, clips: list) -> None:
     np.save(tmp_path / "clip.npy", clips[1])
     systems = {}
@@ -259,6 +262,13 @@ def test_mistakes_in_a_recipe_are_one_sentence(options: list[str], sentence: str
     recipe = recipe_of("cnn_b", *(word for option in options for word in ("--set", option)))
     with pytest.raises(UserError, match=sentence):
         describe_plan(planned_config(recipe), recipe)
+
+
+def test_a_prefix_cache_is_refused(dataset_dir: Path) -> None:
+    recipe = recipe_of("cnn_b", "--cache_prefix", "true")
+    model = SpectrogramForAudioClassification(planned_config(recipe))
+    with pytest.raises(UserError, match="cache_prefix cannot go with model_type spectrogram"):
+        require_cacheable(model, recipe, load_splits(str(dataset_dir)))
 
 
 def test_features_of_another_shape_are_told() -> None:

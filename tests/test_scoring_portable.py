@@ -8,16 +8,30 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import RECORDINGS
 from test_scoring_timeline import model_of
+from transformers import FeatureExtractionMixin, PreTrainedModel, set_seed
 
+from baselines import SpectrogramConfig, SpectrogramFeatureExtractor, SpectrogramForAudioClassification
 from data_prep.errors import UserError
 from infer import Detector, main
+from scoring.checkpoint import load_checkpoint
+from scoring.portable import export
+
+
+def small_cnn() -> tuple[PreTrainedModel, FeatureExtractionMixin]:
+    set_seed(0)
+    model = SpectrogramForAudioClassification(SpectrogramConfig(widths=[4, 8, 8]))
+    with torch.no_grad():
+        model.classifier.weight.mul_(30.0)
+    return model.eval(), SpectrogramFeatureExtractor()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("kind", "backend"), [("wav2vec2", "onnx"), ("whisper", "onnx"), ("ast", "onnx"), ("wav2vec2", "openvino")]
+    ("kind", "backend"),
+    [("wav2vec2", "onnx"), ("whisper", "onnx"), ("ast", "onnx"), ("cnn_b", "onnx"), ("wav2vec2", "openvino")],
 )
 def test_exported_scores_equal_pytorch(
     kind: str, backend: str, tiny_checkpoint: Path, tmp_path: Path, speech: np.ndarray, monkeypatch: pytest.MonkeyPatch
@@ -28,8 +42,9 @@ def test_exported_scores_equal_pytorch(
     source = tiny_checkpoint
     if kind != "wav2vec2":
         source = tmp_path / "source"
-        model, extractor = model_of(kind)
-        model.config.detector = {"window_s": 10.0, "hop_s": 5.0, "threshold": 0.3}
+        model, extractor = small_cnn() if kind == "cnn_b" else model_of(kind)
+        window_s = 4.0 if kind == "cnn_b" else 10.0
+        model.config.detector = {"window_s": window_s, "hop_s": window_s / 2, "threshold": 0.3}
         model.save_pretrained(source)
         extractor.save_pretrained(source)
     folder = tmp_path / "exported"
@@ -44,10 +59,19 @@ def test_exported_scores_equal_pytorch(
     for one, two in zip(exported.score_files(paths), original.score_files(paths), strict=True):
         assert one.fake_probability == pytest.approx(two.fake_probability, abs=1e-4)
         assert (one.windows, one.prediction) == (two.windows, two.prediction)
-    if kind != "ast":
+    if kind not in ("ast", "cnn_b"):
         result = exported.analyse(speech, 16_000)
         whole = result.timeline.contributions.sum() + result.timeline.padding
         assert whole == pytest.approx(result.logit, abs=1e-6)
+
+
+def test_windows_longer_than_the_exported_one_are_told(tmp_path: Path) -> None:
+    model, extractor = small_cnn()
+    model.config.detector = {"window_s": 10.0, "hop_s": 5.0}
+    model.save_pretrained(tmp_path / "source")
+    extractor.save_pretrained(tmp_path / "source")
+    with pytest.raises(UserError, match=r"one window of 4 s at a time, but window_s in .* is 10"):
+        export(load_checkpoint(str(tmp_path / "source"), "cpu"), "onnx", tmp_path / "exported")
 
 
 def test_a_folder_without_the_exported_file_is_refused(tiny_checkpoint: Path) -> None:
