@@ -16,6 +16,7 @@ from data_prep.errors import run_command
 from model_card.build import write_card
 from training.arguments import parse_recipe
 from training.convex_run import fit_convex
+from training.darts_run import search_facts, with_architecture
 from training.data import load_splits, shared_sources
 from training.evaluate import measure, measure_base
 from training.history import write_history
@@ -44,6 +45,9 @@ def train() -> None:
     outside = load_outside(recipe)
     with arguments.main_process_first(local=False, desc="preparing the output folder"):
         checkpoint = prepare_output(recipe)
+    if recipe.search:
+        with arguments.main_process_first(local=False, desc="searching the architecture"):
+            recipe = with_architecture(recipe, dataset)
     set_seed(arguments.seed)
     model = load_model(recipe)
     extractor = load_feature_extractor(recipe, model.config)
@@ -72,7 +76,7 @@ def train() -> None:
         else:
             train_or_stop(trainer, checkpoint)
         results = measure(trainer, dataset, recipe.arguments.threshold_rule, folder, outside, start)
-        results = describe_run(recipe, model, dataset, trainer) | base | results
+        results = describe_run(recipe, model, dataset, trainer) | base | results | search_facts(recipe, folder)
         model = trainer.accelerator.unwrap_model(model)
         if recipe.lora:
             merge_lora(model)

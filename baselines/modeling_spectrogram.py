@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from .backbone_cnn import CnnA, CnnB, CnnMfcc
+from .backbone_darts_lstm import DartsLstm
 from .backbone_gnn import Gnn
 from .backbone_lstm import Lstm
 from .backbone_res2net import Res2Net50
@@ -24,6 +25,7 @@ BACKBONES: dict[str, type[nn.Module]] = {
     "cnn_mfcc": CnnMfcc,
     "gnn": Gnn,
     "lstm": Lstm,
+    "darts_lstm": DartsLstm,
     "res2net50": Res2Net50,
     "resnet18": ResNet18,
     "senet154": SeNet154,

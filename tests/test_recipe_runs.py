@@ -40,6 +40,8 @@ def test_recipe_trains(path: Path, dataset_dir: Path, tmp_path: Path, monkeypatc
     spectrogram = values.get("architecture", {}).get("model_type") == "spectrogram"
     width = {} if start else NARROW.get(path.stem, {}) if spectrogram else WIDTH
     options = [f"--set=architecture.{key}={value}" for key, value in width.items()]
+    if "search" in values:
+        options += ["--set=search.epochs=2", "--set=search.warmup_epochs=1", "--set=search.hidden_sizes=[4, 8]"]
     if start and not (ROOT / start).exists():  # on the Hub: a checkpoint of its layout in its place
         layers = values["architecture"]["num_hidden_layers"]
         start = save_tiny(tmp_path / "start", num_hidden_layers=layers)

@@ -23,7 +23,7 @@ from training.objective import REPORTED
 from training.recipe import Recipe, RecipeArguments
 
 # Mappings in the YAML that are passed on whole; on the command line: --set architecture.hidden_size=64
-MAPPING_KEYS = ("architecture", "model_overrides", "feature_extractor", "lora", "convex")
+MAPPING_KEYS = ("architecture", "model_overrides", "feature_extractor", "lora", "convex", "search")
 # Mappings whose keys are options of their own: `freeze: {encoder_layers: 12}` is --freeze_encoder_layers 12.
 FLATTENED_KEYS = ("freeze",)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,6 +46,22 @@ class OneLineProgress(ProgressCallback):
         values = [f"{name} {float(logs[name]):.4g}" for name in _SHOWN if name in logs]
         if values:
             self.training_bar.write(f"step {state.global_step}: " + ", ".join(values), file=sys.stderr)
+
+
+class StopAfter(TrainerCallback):
+    """Ends the training with the epoch in which `minutes` have gone by; that epoch is evaluated as any other."""
+
+    def __init__(self, minutes: float) -> None:
+        self.minutes = minutes
+        self._begun = 0.0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._begun = time.monotonic()
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+        if time.monotonic() - self._begun >= 60 * self.minutes:
+            control.should_training_stop = True
+        return control
 
 
 class StopOnInterrupt(TrainerCallback):

@@ -15,10 +15,11 @@ from transformers import FeatureExtractionMixin, PreTrainedModel
 from compact import CompactForAudioClassification
 from data_prep.errors import UserError
 from data_prep.hub import first_line
+from training.darts_options import ARCHITECTURE_FILE, PICTURE_FILE, STATE_FILE
 from training.recipe import Recipe
 
 # recipe.yaml names folders of this machine; results.json and the card hold the recipe without them.
-_NOT_PUSHED = ["recipe.yaml", "checkpoint-*", "prefix_cache/*", "runs/*", "*.bin"]
+_NOT_PUSHED = ["recipe.yaml", "checkpoint-*", "prefix_cache/*", "runs/*", "*.bin", STATE_FILE]
 RECIPE_FILE, RESULTS_FILE = "recipe.yaml", "results.json"
 
 
@@ -105,8 +106,10 @@ def push(folder: Path, repo_id: str | None) -> str:
 def _discard(folder: Path) -> None:
     for checkpoint in folder.glob("checkpoint-*"):
         shutil.rmtree(checkpoint)
-    for name in (RESULTS_FILE, RECIPE_FILE):
+    for name in (RESULTS_FILE, RECIPE_FILE, ARCHITECTURE_FILE, PICTURE_FILE):
         (folder / name).unlink(missing_ok=True)
+    for state in folder.glob(STATE_FILE):
+        state.unlink()
 
 
 def _last_complete_checkpoint(folder: Path) -> str | None:

@@ -51,7 +51,10 @@ def describe_plan(config: PreTrainedConfig, recipe: Recipe) -> str:
         cost = step_cost(model, _inputs_of_a_step(recipe, config, clips, seconds))
     except (RuntimeError, NotImplementedError, TypeError, ValueError):  # an architecture that needs real numbers
         cost = None
-    return format_plan(model, cost, f"one step of {clips} clips of at most {seconds:g} s")
+    text = format_plan(model, cost, f"one step of {clips} clips of at most {seconds:g} s")
+    if recipe.search and "genotype" not in recipe.architecture:
+        text += "\nits layers are searched for first; shown are those that a model without a search gets"
+    return text
 
 
 def module_rows(model: nn.Module) -> list[ModuleRow]:

@@ -87,6 +87,10 @@ class RecipeArguments:
         default=3,
         metadata={"help": "stop after this many evaluations without a better metric_for_best_model; 0: never"},
     )
+    max_minutes: float | None = field(
+        default=None,
+        metadata={"help": "stop after the epoch in which this much time has gone by, for comparisons under a budget"},
+    )
     threshold_rule: str = field(
         default="balanced_accuracy",
         metadata={
@@ -133,6 +137,7 @@ class Recipe:
     feature_extractor: dict[str, Any]
     lora: dict[str, Any]  # not empty: training.lora.LoraOptions
     convex: dict[str, Any]  # not empty: heads are fitted as training.convex_run does, without gradient steps
+    search: dict[str, Any]  # not empty: training.darts_run first searches what is trained
     values: dict[str, Any]
     precision: str
     push_to_hub: bool

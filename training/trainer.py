@@ -23,7 +23,7 @@ from evaluation.metrics import detection_metrics
 from scoring.inputs import has_fixed_length
 from training.augment import load_augmentation
 from training.collator import Collator, EpochOfCollator
-from training.following import OneLineProgress, StopOnInterrupt, out_of_memory, require_finite
+from training.following import OneLineProgress, StopAfter, StopOnInterrupt, out_of_memory, require_finite
 from training.layer_rates import decayed_groups
 from training.objective import REPORTED, Objective, balanced_weights
 from training.one_dnn import use_one_dnn
@@ -89,6 +89,8 @@ def build_trainer(
     callbacks: list[TrainerCallback] = [EpochOfCollator(collator)]
     if own.early_stopping_patience > 0 and training.eval_strategy != "no":
         callbacks.append(EarlyStoppingCallback(own.early_stopping_patience))
+    if own.max_minutes is not None:
+        callbacks.append(StopAfter(own.max_minutes))
     weights = balanced_weights(dataset["train"]["label"]) if own.class_weights == "balanced" else None
     trainer = DetectorTrainer(
         model=model,
