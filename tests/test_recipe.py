@@ -12,7 +12,7 @@ from data_prep.errors import UserError
 from training.arguments import parse_recipe, resolve_precision
 
 RECIPES = sorted((ROOT / "configs").glob("*.yaml"))
-SYSTEM_D = ("resnet18", "res2net50", "senet154", "gnn", "lstm")
+SYSTEM_D = ("resnet18", "res2net50", "senet154", "gnn", "lstm", "darts_lstm")
 NEEDED = ["--dataset", "D", "--output_dir", "O"]
 
 
@@ -31,7 +31,7 @@ def test_other_systems_are_the_published_ones() -> None:
         "cnn_a": (3e-4, 0.01, 64, 40, 5, 2.0),
         "cnn_b": (1e-3, 1e-4, 32, 30, 5, 4.0),
         **dict.fromkeys(SYSTEM_D, (1e-3, 0.0, 32, 10, 0, 7.968)),
-        "lstm": (1e-3, 0.0, 32, 10, 0, 6.368),
+        **dict.fromkeys(("lstm", "darts_lstm"), (1e-3, 0.0, 32, 10, 0, 6.368)),
     }
     for name, expected in published.items():
         recipe = parse_recipe(["--config", str(ROOT / f"configs/{name}.yaml"), *NEEDED])
