@@ -129,7 +129,7 @@ def _speed(model: str, measure_epoch: Callable[[], float] | None) -> dict[str, f
     files = [file.path for file in find_audio_files([RECORDINGS])]
     return {
         "realtime": round(realtime(model, files), 1),
-        "epoch_s": None if measure_epoch is None else round(measure_epoch(), 1),
+        "epoch_s": None if measure_epoch is None else round(measure_epoch(), 3),
     }
 
 

@@ -95,7 +95,8 @@ def _batches(
         collator.epoch = epoch
         order = torch.Generator().manual_seed(2 * (seed + epoch) + half)
         for batch in DataLoader(rows, options.batch_size, shuffle=True, generator=order, collate_fn=collator):
-            yield {name: value.to(device) for name, value in batch.items() if name != "clips"}
+            # The collator says of which clips a batch is, and how padded, beside the tensors.
+            yield {name: value.to(device) for name, value in batch.items() if isinstance(value, torch.Tensor)}
 
     return of_epoch
 
