@@ -108,10 +108,10 @@ def calibrated(
 
 
 def load_convolutions(model: CompactForAudioClassification, name: str) -> None:
-    """Take conv1 and conv2 from a compact detector or a Whisper encoder of the same width.
+    """Take conv1, conv2 and as many layers as the model has from a compact detector or a Whisper encoder like it.
 
     Raises:
-        UserError: it cannot be loaded, or has no such convolutions.
+        UserError: it cannot be loaded, or lacks them.
     """
     try:
         source = AutoModelForAudioClassification.from_pretrained(
@@ -120,7 +120,9 @@ def load_convolutions(model: CompactForAudioClassification, name: str) -> None:
         source = getattr(source, "encoder", source)
         model.conv1.load_state_dict(source.conv1.state_dict())
         model.conv2.load_state_dict(source.conv2.state_dict())
-    except (OSError, ValueError, RuntimeError, AttributeError) as error:
+        for number, layer in enumerate(model.layers):
+            layer.load_state_dict(source.layers[number].state_dict())
+    except (OSError, ValueError, RuntimeError, AttributeError, IndexError) as error:
         raise UserError(
             f"cannot take the convolutions from {name} ({first_line(error)}); expected a compact detector or a Whisper "
             f"encoder, e.g. openai/whisper-base{offline_hint(name)}"
