@@ -144,6 +144,24 @@ def test_rows_out_of_scope_get_no_score() -> None:
     assert np.allclose(alone.score(measured.clips, np.flatnonzero(held), "clean"), scores[held])
 
 
+def test_unheard_families_are_scored_and_never_fitted_on() -> None:
+    x, clips = planted()
+    clips = Clips(clips.label, clips.kind, np.array([f"own {i}" for i in range(len(x))]))
+    unheard = (clips.kind == "a") & (np.arange(len(x)) % 4 == 1)
+    assert unheard.any()
+    renamed = Clips(clips.label, np.where(unheard, "z", clips.kind), clips.speaker)
+
+    def scores(values: np.ndarray) -> np.ndarray:
+        table, measured = table_of(values, clips)
+        table = dataclasses.replace(table, clips=renamed)
+        return out_of_fold(table, measured, table.usable, 2, OPTIONS, ["z"])["clean"]
+
+    before, after = scores(x), scores(np.where(unheard[:, None], x + 100.0, x))
+    assert not np.isnan(before).any()
+    assert np.array_equal(after[~unheard], before[~unheard])
+    assert not np.array_equal(after[unheard], before[unheard])
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -152,6 +170,7 @@ def test_rows_out_of_scope_get_no_score() -> None:
         ({"families": {"a": "("}, "folds": [["a"], ["c"]]}, "pattern of a .* is broken"),
         ({"folds": [["a"], ["nobody"]]}, "names nobody"),
         ({"folds": [["a"]]}, "at least 2"),
+        ({"published": ["nobody"]}, "convex.published names nobody"),
         ({"real_quantile": 92}, "expected a share between 0 and 1"),
     ],
 )

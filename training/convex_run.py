@@ -25,7 +25,7 @@ from training.clip_table import ClipTable, measure_table, read_table
 from training.convex import FAKE, REAL, platt
 from training.convex_options import ConvexOptions, convex_options
 from training.evaluate import judged_splits
-from training.generalisation import by_channel, by_family, by_generator, worst_false_alarms
+from training.generalisation import by_channel, by_family, by_generator, without_published, worst_false_alarms
 from training.leave_out import Scorer, fit_scorer, out_of_fold
 from training.recipe import Recipe
 from training.statistics import CLEAN, MEASURED
@@ -76,6 +76,11 @@ def fit_convex(recipe: Recipe, model: CompactForAudioClassification, dataset: Da
     unpaired = None
     if len(table.pairs):
         unpaired = out_of_fold(_without_pairs(table), measured, table.usable, folds, fit)
+    strangers = None
+    if options.published:
+        _say("fitting without each fold and all published samples")
+        alone = out_of_fold(table, measured, table.usable, folds, fit, options.published)
+        strangers = without_published(table, _scaled(alone, slope, offset), options.published, threshold)
     _say("fitting on everything")
     final = fit_scorer(table, measured, np.flatnonzero(table.usable), fit)
     on_all = _scaled({c: final.score(measured.clips, everything, c) for c in MEASURED}, slope, offset)
@@ -84,6 +89,7 @@ def fit_convex(recipe: Recipe, model: CompactForAudioClassification, dataset: Da
         "folds": options.folds,
         "families": by_family(table, all_held, unpaired),
         "held_out": by_channel(table, all_held, table.usable, threshold),
+        "without_published": strangers,
         "worst_false_alarms": worst_false_alarms(table, all_held, threshold),
         "test": by_channel(table, on_test, table.split == "test", threshold),
         "test_generators": by_generator(table, on_test, table.split == "test"),
