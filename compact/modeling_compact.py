@@ -13,7 +13,8 @@ from transformers.audio_utils import mel_filter_bank
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from .configuration_compact import CompactConfig
-from .statistics_compact import conv_statistics, levelled, log_mel, spectrum_statistics
+from .encoder_compact import EncoderLayer, positions
+from .statistics_compact import frame_statistics, levelled, log_mel, spectrum_statistics
 
 _RATE = 16_000
 
@@ -52,10 +53,11 @@ class CompactPreTrainedModel(PreTrainedModel):
 
 
 class CompactForAudioClassification(CompactPreTrainedModel):
-    """Two fixed front ends, each summed up over the clip, each with a linear head; the logit is their sum.
+    """Fixed front ends, each summed up over the clip, each with a linear head; the logit is the sum of the heads.
 
     "conv": the first two convolutions of Whisper's encoder (strides 1 and 2, GELU) on its log-mel spectrogram.
-    "spectrum": the linear spectrum. All arithmetic is float32, whatever the weights are stored in.
+    "spectrum": the linear spectrum. "layer1", "layer2", …: the transformer layers of Whisper's encoder that follow.
+    All arithmetic is float32, whatever the weights are stored in.
     """
 
     def __init__(self, config: CompactConfig) -> None:
@@ -67,19 +69,19 @@ class CompactForAudioClassification(CompactPreTrainedModel):
             config.mel_fft // 2 + 1, config.mel_bins, 0.0, _RATE / 2, _RATE, norm="slaney", mel_scale="slaney"
         )
         self.register_buffer("mel_filters", torch.tensor(filters.T, dtype=torch.float32))
-        self.heads = nn.ModuleDict(
-            {
-                "conv": LinearHead(config.conv_width, config.clip),
-                "spectrum": LinearHead(config.spectrum_width, config.clip),
-            }
+        self.layers = nn.ModuleList(
+            EncoderLayer(config.channels, config.attention_heads, config.inner_width) for _ in range(config.layers)
         )
+        widths = {"conv": config.conv_width, "spectrum": config.spectrum_width}
+        widths |= {f"layer{number + 1}": config.conv_width for number in range(config.layers)}
+        self.heads = nn.ModuleDict({name: LinearHead(width, config.clip) for name, width in widths.items()})
         self.post_init()
         self.freeze_feature_encoder()
 
     def freeze_feature_encoder(self) -> None:
-        """The convolutions stay as they are; gradients never pass through the statistics anyway."""
-        self.conv1.requires_grad_(False)
-        self.conv2.requires_grad_(False)
+        """Whisper's part stays as it is; gradients never pass through the statistics anyway."""
+        for module in (self.conv1, self.conv2, self.layers):
+            module.requires_grad_(False)
 
     @torch.no_grad()
     def statistics(self, samples: Tensor) -> dict[str, Tensor]:
@@ -87,11 +89,14 @@ class CompactForAudioClassification(CompactPreTrainedModel):
         samples = levelled(samples, self.config)
         # Autocast would round the spectra, whose finest differences are what is looked for.
         with torch.autocast(samples.device.type, enabled=False):
-            mel = log_mel(samples, self.mel_filters.float(), self.config)
-            return {
-                "conv": conv_statistics(mel, self._convolutions),
-                "spectrum": spectrum_statistics(samples, self.config),
-            }
+            frames = self._convolutions(log_mel(samples, self.mel_filters.float(), self.config)[None])[0].T
+            found = {"conv": frame_statistics(frames), "spectrum": spectrum_statistics(samples, self.config)}
+            if self.layers:
+                frames = frames + positions(*frames.shape, frames.device)
+            for number, layer in enumerate(self.layers):
+                frames = layer(frames)
+                found[f"layer{number + 1}"] = frame_statistics(frames)
+            return found
 
     def forward(
         self,

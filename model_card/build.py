@@ -119,8 +119,8 @@ def _metadata(record: Record, name: str, found: list[Gap]) -> ModelCardData:
 def _origin(model: dict[str, Any], training: dict[str, Any]) -> str:
     if training.get("method") == "convex":
         return (
-            f"A `{model['class']}` of {model['parameters']:,} parameters: two fixed front ends (the first convolutions "
-            "of Whisper's encoder; the linear spectrum), summed up over the clip, with a linear head each."
+            f"A `{model['class']}` of {model['parameters']:,} parameters: fixed front ends (the linear spectrum; "
+            "the first stages of Whisper's encoder), summed up over the clip, with a linear head each."
         )
     if model["from_scratch"]:
         return f"A `{model['class']}` of {model['parameters']:,} parameters, trained from scratch."

@@ -27,6 +27,7 @@ def generalisation_section(results: dict[str, Any]) -> str:
         _channels(found["held_out"]),
         f"The worst fold and channel: {worst['rate']:.3f} of {worst['clips']} real clips of fold {worst['fold']} "
         f"({worst['channel']}) are called fake.",
+        *_strangers(found.get("without_published")),
         "### Test split through channels",
         "By heads fitted on train and validation alone:",
         _channels(found["test"]),
@@ -42,6 +43,20 @@ def generalisation_section(results: dict[str, Any]) -> str:
             _channels(found["left_out"]),
         ]
     return "\n\n".join(parts)
+
+
+def _strangers(found: dict[str, Any] | None) -> list[str]:
+    if not found:
+        return []
+    return [
+        "### Published samples of systems that were never met",
+        "As above, with no published sample of any research system, fake or human, in the fit: only recordings, "
+        "copies of them and the synthesizers run for the corpus. The nearest there is here to generators, voices and "
+        "processing that are all new.",
+        _families(found["families"]),
+        "The same fakes against the real clips of all folds:",
+        _channels(found["pooled"]),
+    ]
 
 
 def _families(families: dict[str, Any]) -> str:

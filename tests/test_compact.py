@@ -9,14 +9,22 @@ import numpy as np
 import pytest
 import torch
 from conftest import RECORDINGS, run
-from transformers import AutoModelForAudioClassification, Wav2Vec2FeatureExtractor, set_seed
+from transformers import (
+    AutoModelForAudioClassification,
+    Wav2Vec2FeatureExtractor,
+    WhisperConfig,
+    WhisperForAudioClassification,
+    set_seed,
+)
 from transformers.audio_utils import mel_filter_bank
 
 from compact import CompactConfig, CompactForAudioClassification
-from compact.statistics_compact import levelled
+from compact.statistics_compact import levelled, log_mel
 from data_prep.audio import load_audio
+from data_prep.errors import UserError
 from scoring.detector import Detector
 from scoring.inputs import padding_invariant, uses_padding_mask
+from training.convex_run import load_convolutions
 
 # What a stranger runs: no project on the path.
 REMOTE = """
@@ -40,7 +48,7 @@ print(*logits[0].tolist(), fake)
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained compact detector with a head that reacts to everything."""
     set_seed(0)
-    model = CompactForAudioClassification(CompactConfig(channels=32))
+    model = CompactForAudioClassification(CompactConfig(channels=32, layers=2, attention_heads=4, inner_width=64))
     for head in model.heads.values():
         torch.nn.init.normal_(head.weight, std=0.1)
     folder = tmp_path_factory.mktemp("compact") / "model"
@@ -99,7 +107,8 @@ def test_only_the_heads_learn(model: CompactForAudioClassification, clips: list)
     fresh = CompactForAudioClassification(model.config)
     fresh(clips[0][None], labels=torch.tensor([1])).loss.backward()
     learned = {name for name, p in fresh.named_parameters() if p.grad is not None}
-    assert learned == {f"heads.{head}.{part}" for head in ("conv", "spectrum") for part in ("weight", "bias")}
+    heads = ("conv", "spectrum", "layer1", "layer2")
+    assert learned == {f"heads.{head}.{part}" for head in heads for part in ("weight", "bias")}
 
 
 def test_a_stranger_loads_it_and_hears_the_same(
@@ -160,11 +169,45 @@ def test_spectrum_statistics_equal_a_plain_recomputation(model: CompactForAudioC
 
 
 def test_log_mel_equals_a_plain_recomputation(model: CompactForAudioClassification, clips: list) -> None:
-    from compact.statistics_compact import log_mel
-
     samples = levelled(clips[0], model.config)
     filters = mel_filter_bank(201, 80, 0.0, 8000.0, 16_000, norm="slaney", mel_scale="slaney")
     power = numpy_frames(samples.numpy(), 400, 160)[:, :-1] ** 2
     decades = np.log10(np.maximum(filters.T @ power, 1e-10))
     expected = (np.maximum(decades, decades.max() - 8) + 4) / 4
     assert np.allclose(log_mel(samples, model.mel_filters, model.config).numpy(), expected, atol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An encoder like Whisper's, small, of random weights and with room for 15 s."""
+    set_seed(1)
+    config = WhisperConfig(
+        d_model=32, encoder_layers=3, encoder_attention_heads=4, encoder_ffn_dim=64, max_source_positions=750,
+        num_mel_bins=80, decoder_layers=1, decoder_attention_heads=4, decoder_ffn_dim=64,
+    )  # fmt: skip
+    folder = tmp_path_factory.mktemp("whisper")
+    WhisperForAudioClassification(config).save_pretrained(folder)
+    return folder
+
+
+def test_layers_are_those_of_whispers_encoder(checkpoint: Path, whisper: Path, clips: list) -> None:
+    """Statistics of the hidden states that transformers' own encoder gives for the same spectrogram."""
+    model = AutoModelForAudioClassification.from_pretrained(checkpoint).eval()
+    load_convolutions(model, str(whisper))
+    encoder = AutoModelForAudioClassification.from_pretrained(whisper).encoder.eval()
+    clip = torch.cat([clips[0]] * 8)[: 750 * 320]  # the published encoder takes exactly its full length
+    samples = levelled(clip, model.config)
+    with torch.no_grad():
+        mel = log_mel(samples, model.mel_filters, model.config)
+        hidden = encoder(mel[None], output_hidden_states=True).hidden_states
+        found = model.statistics(clip)
+    for number in (1, 2):
+        frames = hidden[number][0]
+        expected = torch.cat([frames.mean(0), frames.std(0), frames.diff(dim=0).abs().mean(0)])
+        assert torch.allclose(found[f"layer{number}"], expected, atol=1e-4)
+
+
+def test_an_encoder_with_too_few_layers_is_refused(model: CompactForAudioClassification, whisper: Path) -> None:
+    deeper = CompactForAudioClassification(CompactConfig(channels=32, layers=4, attention_heads=4, inner_width=64))
+    with pytest.raises(UserError, match="cannot take the convolutions from"):
+        load_convolutions(deeper, str(whisper))

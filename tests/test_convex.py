@@ -10,7 +10,16 @@ from datasets import Dataset
 
 from data_prep.errors import UserError
 from training.clip_table import ClipTable, Measured
-from training.convex import Clips, FitOptions, balanced_weights, fit_head, nuisance_basis, platt
+from training.convex import (
+    Clips,
+    FitOptions,
+    Head,
+    balanced_weights,
+    damped_directions,
+    fit_head,
+    nuisance_basis,
+    platt,
+)
 from training.convex_options import convex_options
 from training.convex_run import calibrated
 from training.leave_out import fit_scorer, out_of_fold
@@ -51,6 +60,48 @@ def test_a_planted_direction_is_found_and_projected_ones_are_ignored() -> None:
     assert np.abs(basis.T @ standard).max() < 1e-9
     blind = fit_head([x], clips, [], dataclasses.replace(OPTIONS, campaign_directions=0, speaker_directions=0))
     assert np.abs(standard[1]) < 0.3 * np.abs(blind.weight[1])  # what it would have listened to
+
+
+def test_a_channel_penalty_is_the_quadratic_penalty_it_is_said_to_be() -> None:
+    x, clips = planted()
+    x[:, 3] += clips.label  # as good as column 0 in clean recordings, and moved by the channel
+    rng = np.random.default_rng(1)
+    through = x.copy()
+    through[:, 3] += 3.0 * rng.standard_normal(len(x))
+    through[:, 4] -= rng.random(len(x))
+    free, held = (
+        fit_head([x, through], clips, [], dataclasses.replace(OPTIONS, channel_penalty=penalty)) for penalty in (0, 30)
+    )
+
+    def moved(head: Head) -> float:
+        return float(np.square(head.score(through) - head.score(x))[clips.label == 0].mean() / head.score(x).var())
+
+    assert moved(held) < 0.5 * moved(free)
+    # The gradient of loss + l2 / 2 (|w|^2 + penalty * mean square movement) is zero, up to the head's scale.
+    standard = [np.clip((c - held.mean) / held.std, -6, 6) for c in (x, through)]
+    basis = nuisance_basis(standard[0], clips, OPTIONS)
+    a, b = (c - (c @ basis) @ basis.T for c in standard)
+    covariance = (b - a)[clips.label == 0].T @ (b - a)[clips.label == 0] / (clips.label == 0).sum()
+    weights = np.tile(balanced_weights(clips), 2) / 2
+    stacked, labels = np.concatenate([a, b]), np.tile(clips.label, 2)
+    found = [
+        np.linalg.norm(
+            stacked.T @ (weights * (1 / (1 + np.exp(-(stacked @ held.weight + held.bias) * k)) - labels))
+            + OPTIONS.l2 * k * (held.weight + 30 * covariance @ held.weight)
+        )
+        for k in np.geomspace(0.02, 5, 400)
+    ]
+    assert min(found) < 2e-3 < found[0]
+
+
+@pytest.mark.parametrize("clips", [8, 50])
+def test_damped_directions_are_orthonormal_and_carry_the_movement(clips: int) -> None:
+    moved = np.random.default_rng(0).standard_normal((clips, 20)) * np.linspace(3, 0.1, 20)
+    directions, share = damped_directions(moved, 2.0)
+    assert directions.shape == (20, min(clips, 20))
+    assert np.allclose(directions.T @ directions, np.eye(len(share)), atol=1e-8)
+    assert np.allclose((1 - share) ** -2, 1 + 2 * np.square(moved @ directions).mean(0))
+    assert damped_directions(moved, 0.0)[0].shape == (20, 0)
 
 
 def test_scores_have_unit_spread_and_do_not_depend_on_the_order_of_clips() -> None:
@@ -144,6 +195,24 @@ def test_rows_out_of_scope_get_no_score() -> None:
     assert np.allclose(alone.score(measured.clips, np.flatnonzero(held), "clean"), scores[held])
 
 
+def test_unheard_families_are_scored_and_never_fitted_on() -> None:
+    x, clips = planted()
+    clips = Clips(clips.label, clips.kind, np.array([f"own {i}" for i in range(len(x))]))
+    unheard = (clips.kind == "a") & (np.arange(len(x)) % 4 == 1)
+    assert unheard.any()
+    renamed = Clips(clips.label, np.where(unheard, "z", clips.kind), clips.speaker)
+
+    def scores(values: np.ndarray) -> np.ndarray:
+        table, measured = table_of(values, clips)
+        table = dataclasses.replace(table, clips=renamed)
+        return out_of_fold(table, measured, table.usable, 2, OPTIONS, ["z"])["clean"]
+
+    before, after = scores(x), scores(np.where(unheard[:, None], x + 100.0, x))
+    assert not np.isnan(before).any()
+    assert np.array_equal(after[~unheard], before[~unheard])
+    assert not np.array_equal(after[unheard], before[unheard])
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -152,6 +221,7 @@ def test_rows_out_of_scope_get_no_score() -> None:
         ({"families": {"a": "("}, "folds": [["a"], ["c"]]}, "pattern of a .* is broken"),
         ({"folds": [["a"], ["nobody"]]}, "names nobody"),
         ({"folds": [["a"]]}, "at least 2"),
+        ({"published": ["nobody"]}, "convex.published names nobody"),
         ({"real_quantile": 92}, "expected a share between 0 and 1"),
     ],
 )

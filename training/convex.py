@@ -15,6 +15,7 @@ import torch
 from torch.nn import functional
 
 _STD_FLOOR = 1e-3
+_DAMPED = 64  # directions at most; those after them hardly move
 REAL, FAKE = 0, 1
 
 
@@ -29,6 +30,7 @@ class FitOptions:
         campaign_directions, speaker_directions: how many directions are taken out of each kind, at most.
         min_campaign_clips, min_speaker_clips: campaigns and speakers with fewer do not count.
         pair_weight: of all pairs together; all other clips together weigh 1.
+        channel_penalty: of the mean square by which channels move the scores of real clips, in units of `l2`.
     """
 
     l2: float = 0.1
@@ -39,6 +41,7 @@ class FitOptions:
     min_campaign_clips: int = 15
     min_speaker_clips: int = 2
     pair_weight: float = 0.4
+    channel_penalty: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -92,9 +95,15 @@ def fit_head(
     stacked = np.clip((stacked - mean) / std, -options.clip, options.clip)
     basis = nuisance_basis(stacked[: len(clips.label)], clips, options)
     stacked -= (stacked @ basis) @ basis.T
+    parts = np.split(stacked[: len(copies) * len(clips.label)], len(copies))
+    moved = np.concatenate([part[clips.label == REAL] - parts[0][clips.label == REAL] for part in parts[1:] or parts])
+    damp, share = damped_directions(moved, options.channel_penalty)
+    stacked -= (stacked @ damp * share) @ damp.T
     weight, bias = logistic(stacked, np.concatenate(labels), np.concatenate(weights), options.l2, options.iterations)
+    spread = (stacked @ weight).std()
+    weight -= damp @ (share * (damp.T @ weight))
     weight -= basis @ (basis.T @ weight)
-    scale = 1.0 / (stacked @ weight).std()
+    scale = 1.0 / spread
     return Head(mean, std, weight * scale, bias * scale, options.clip)
 
 
@@ -127,6 +136,31 @@ def nuisance_basis(statistics: np.ndarray, clips: Clips, options: FitOptions) ->
     ]
     directions = np.concatenate(parts)
     return np.linalg.qr(directions.T)[0] if len(directions) else np.zeros((statistics.shape[1], 0))
+
+
+def damped_directions(moved: np.ndarray, penalty: float) -> tuple[np.ndarray, np.ndarray]:
+    """Directions in which channels move clips, and by which share each is shortened.
+
+    Shortening a direction of variance v to 1 / sqrt(1 + penalty * v) before a fit with a quadratic penalty, and its
+    weights after it, is the same as adding penalty * v * (weight along it)^2 to that penalty: a soft projection, after
+    within-class covariance normalisation (Hatch, Kajarekar and Stolcke, 2006).
+
+    Args:
+        moved: by how much each clip moved, (clips, width).
+
+    Returns:
+        orthonormal directions (width, at most 64) and shares (directions,) between 0 and 1; none without a penalty.
+    """
+    if penalty <= 0 or not np.any(moved):
+        return np.zeros((moved.shape[1], 0)), np.zeros(0)
+    # From the smaller of both products of the matrix with itself: there are thousands of columns.
+    wide = len(moved) < moved.shape[1]
+    variances, vectors = np.linalg.eigh((moved @ moved.T if wide else moved.T @ moved) / len(moved))
+    kept = np.flatnonzero(variances > 1e-9 * variances[-1])[-_DAMPED:]
+    variances, directions = variances[kept], vectors[:, kept]
+    if wide:
+        directions = moved.T @ directions / np.sqrt(variances * len(moved))
+    return directions, 1.0 - 1.0 / np.sqrt(1.0 + penalty * variances)
 
 
 def logistic(

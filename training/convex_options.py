@@ -21,6 +21,8 @@ class ConvexOptions:
         families: generator family → pattern searched in the column `generator`; the first that matches counts.
         campaigns: the same for real clips and the column `speaker` ("" where it is unknown).
         folds: families and campaigns that are held out together; all others are dealt to the folds by speaker.
+        published: families and campaigns that others published as samples; what is known of them is also measured with
+            all of them left out of every fit. None: not measured.
         real_quantile: the threshold leaves this share of the held-out real clips below it, all channels together.
         pairs: how many same-clip pairs are used, the first ones made; 0: none.
     """
@@ -30,6 +32,7 @@ class ConvexOptions:
     campaigns: dict[str, str]
     folds: list[list[str]]
     leave_out: str | None = None
+    published: list[str] = field(default_factory=list)
     real_quantile: float = 0.92
     pairs: int = 0
     fit: FitOptions = field(default_factory=FitOptions)
@@ -73,9 +76,10 @@ def convex_options(mapping: dict[str, Any]) -> ConvexOptions:
             except re.error as error:
                 raise UserError(f"the pattern of {name} in `convex:` is broken ({error})") from error
     known = {*options.families, *options.campaigns}
-    stray = [kind for fold in options.folds for kind in fold if kind not in known]
-    if stray:
-        raise UserError(f"convex.folds names {stray[0]}, which is neither a family nor a campaign of `convex:`")
+    for key, kinds in (("folds", sum(options.folds, [])), ("published", options.published)):
+        stray = [kind for kind in kinds if kind not in known]
+        if stray:
+            raise UserError(f"convex.{key} names {stray[0]}, which is neither a family nor a campaign of `convex:`")
     if len(options.folds) < 2:
         raise UserError(f"convex.folds has {len(options.folds)} fold; expected at least 2 to hold generators out")
     if not 0 < options.real_quantile < 1:

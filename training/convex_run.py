@@ -25,7 +25,7 @@ from training.clip_table import ClipTable, measure_table, read_table
 from training.convex import FAKE, REAL, platt
 from training.convex_options import ConvexOptions, convex_options
 from training.evaluate import judged_splits
-from training.generalisation import by_channel, by_family, by_generator, worst_false_alarms
+from training.generalisation import by_channel, by_family, by_generator, without_published, worst_false_alarms
 from training.leave_out import Scorer, fit_scorer, out_of_fold
 from training.recipe import Recipe
 from training.statistics import CLEAN, MEASURED
@@ -76,6 +76,11 @@ def fit_convex(recipe: Recipe, model: CompactForAudioClassification, dataset: Da
     unpaired = None
     if len(table.pairs):
         unpaired = out_of_fold(_without_pairs(table), measured, table.usable, folds, fit)
+    strangers = None
+    if options.published:
+        _say("fitting without each fold and all published samples")
+        alone = out_of_fold(table, measured, table.usable, folds, fit, options.published)
+        strangers = without_published(table, _scaled(alone, slope, offset), options.published, threshold)
     _say("fitting on everything")
     final = fit_scorer(table, measured, np.flatnonzero(table.usable), fit)
     on_all = _scaled({c: final.score(measured.clips, everything, c) for c in MEASURED}, slope, offset)
@@ -84,6 +89,7 @@ def fit_convex(recipe: Recipe, model: CompactForAudioClassification, dataset: Da
         "folds": options.folds,
         "families": by_family(table, all_held, unpaired),
         "held_out": by_channel(table, all_held, table.usable, threshold),
+        "without_published": strangers,
         "worst_false_alarms": worst_false_alarms(table, all_held, threshold),
         "test": by_channel(table, on_test, table.split == "test", threshold),
         "test_generators": by_generator(table, on_test, table.split == "test"),
@@ -108,10 +114,10 @@ def calibrated(
 
 
 def load_convolutions(model: CompactForAudioClassification, name: str) -> None:
-    """Take conv1 and conv2 from a compact detector or a Whisper encoder of the same width.
+    """Take conv1, conv2 and as many layers as the model has from a compact detector or a Whisper encoder like it.
 
     Raises:
-        UserError: it cannot be loaded, or has no such convolutions.
+        UserError: it cannot be loaded, or lacks them.
     """
     try:
         source = AutoModelForAudioClassification.from_pretrained(
@@ -120,7 +126,9 @@ def load_convolutions(model: CompactForAudioClassification, name: str) -> None:
         source = getattr(source, "encoder", source)
         model.conv1.load_state_dict(source.conv1.state_dict())
         model.conv2.load_state_dict(source.conv2.state_dict())
-    except (OSError, ValueError, RuntimeError, AttributeError) as error:
+        for number, layer in enumerate(model.layers):
+            layer.load_state_dict(source.layers[number].state_dict())
+    except (OSError, ValueError, RuntimeError, AttributeError, IndexError) as error:
         raise UserError(
             f"cannot take the convolutions from {name} ({first_line(error)}); expected a compact detector or a Whisper "
             f"encoder, e.g. openai/whisper-base{offline_hint(name)}"

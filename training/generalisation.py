@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -50,6 +51,20 @@ def by_channel(table: ClipTable, scores: Scores, rows: np.ndarray, threshold: fl
         "real": int((rows & (table.clips.label == REAL)).sum()),
         "fake": int((rows & (table.clips.label == FAKE)).sum()),
         **{channel: judged(table, scores[channel], rows, threshold) for channel in MEASURED},
+    }
+
+
+def without_published(table: ClipTable, scores: Scores, published: Sequence[str], threshold: float) -> dict[str, Any]:
+    """What heads that met no published sample say of these.
+
+    Returns:
+        "families": as `by_family` gives, of the published ones alone; "pooled": their fakes against all real clips.
+    """
+    heard = (table.clips.label == REAL) | np.isin(table.clips.kind, published)
+    alone = {channel: np.where(heard, values, np.nan) for channel, values in scores.items()}
+    return {
+        "families": by_family(table, alone, None),
+        "pooled": by_channel(table, alone, np.ones(len(table), dtype=bool), threshold),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,9 +41,16 @@ def fit_scorer(table: ClipTable, measured: Measured, rows: np.ndarray, options: 
 
 
 def out_of_fold(
-    table: ClipTable, measured: Measured, scope: np.ndarray, folds: int, options: FitOptions
+    table: ClipTable,
+    measured: Measured,
+    scope: np.ndarray,
+    folds: int,
+    options: FitOptions,
+    unheard: Sequence[str] = (),
 ) -> dict[str, np.ndarray]:
     """Channel to scores of shape (rows,), NaN outside `scope` (a mask over rows).
+
+    Families and campaigns named in `unheard` are scored, and never fitted on, in whichever fold they are.
 
     What a fold holds out is held out with all that shares a speaker with its real clips: copies of their voices, and
     pairs made from them.
@@ -51,7 +59,7 @@ def out_of_fold(
     for fold in range(folds):
         held = scope & (table.fold == fold)
         voices = np.unique(table.clips.speaker[held & (table.clips.label == REAL)])
-        rows = scope & ~held & ~np.isin(table.clips.speaker, voices)
+        rows = scope & ~held & ~np.isin(table.clips.speaker, voices) & ~np.isin(table.clips.kind, unheard)
         scorer = fit_scorer(table, measured, np.flatnonzero(rows), options)
         for channel in MEASURED:
             scores[channel][held] = scorer.score(measured.clips, np.flatnonzero(held), channel)

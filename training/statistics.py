@@ -28,7 +28,7 @@ _CONDITIONS = {condition.name: condition for condition in CONDITIONS}
 _LEVEL_DB = -22.0
 _GEOMETRY = (
     "channels", "mel_bins", "mel_fft", "mel_hop", "spectrum_fft", "spectrum_hop", "fine_fft", "fine_hop",
-    "fine_smoothing", "level_db",
+    "fine_smoothing", "level_db", "layers", "attention_heads",
 )  # fmt: skip
 _FORMAT = 1  # raise it when the same clip and seed would give other numbers
 
@@ -79,7 +79,7 @@ def measure_clips(
 def _key(model: CompactForAudioClassification, clips: Sequence[Clip], seed: int) -> str:
     geometry = [(name, getattr(model.config, name)) for name in _GEOMETRY]
     digest = hashlib.sha256(repr((_FORMAT, seed, geometry)).encode())
-    for tensor in (*model.conv1.parameters(), *model.conv2.parameters()):
+    for tensor in (*model.conv1.parameters(), *model.conv2.parameters(), *model.layers.parameters()):
         digest.update(tensor.detach().float().numpy().tobytes())
     for unique, name, audio in clips:
         digest.update(f"{unique} {name} ".encode() + hashlib.sha256(audio).digest())

@@ -6,7 +6,7 @@ from transformers import PretrainedConfig
 
 
 class CompactConfig(PretrainedConfig):
-    """Settings of both front ends; what they compute is in statistics_compact.py.
+    """Settings of the front ends; what they compute is in statistics_compact.py.
 
     Args:
         channels: width of the two convolutions (Whisper base: 512).
@@ -15,6 +15,8 @@ class CompactConfig(PretrainedConfig):
         fine_fft, fine_hop: those of the long-term fine structure, in samples.
         fine_smoothing: width, in bins, of the average that the fine structure is measured against; odd.
         level_db: RMS level every clip is brought to, in dB below full scale.
+        layers: how many of the encoder's transformer layers follow the convolutions, each with a head; 0: none.
+        attention_heads, inner_width: of these layers (Whisper base: 8 and 2048).
         clip: standardised statistics are limited to +- this many standard deviations.
     """
 
@@ -31,6 +33,9 @@ class CompactConfig(PretrainedConfig):
         fine_fft: int = 2048,
         fine_hop: int = 512,
         fine_smoothing: int = 21,
+        layers: int = 0,
+        attention_heads: int = 8,
+        inner_width: int = 2048,
         level_db: float = -22.0,
         clip: float = 6.0,
         **kwargs: object,
@@ -39,6 +44,7 @@ class CompactConfig(PretrainedConfig):
         self.mel_bins, self.mel_fft, self.mel_hop = mel_bins, mel_fft, mel_hop
         self.spectrum_fft, self.spectrum_hop = spectrum_fft, spectrum_hop
         self.fine_fft, self.fine_hop, self.fine_smoothing = fine_fft, fine_hop, fine_smoothing
+        self.layers, self.attention_heads, self.inner_width = layers, attention_heads, inner_width
         self.level_db = level_db
         self.clip = clip
         kwargs.setdefault("id2label", {0: "real", 1: "fake"})
@@ -47,7 +53,7 @@ class CompactConfig(PretrainedConfig):
 
     @property
     def conv_width(self) -> int:
-        """How many statistics the convolutional front end gives."""
+        """How many statistics the convolutions give, and each layer."""
         return 3 * self.channels
 
     @property

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -36,10 +34,9 @@ def log_mel(samples: Tensor, filters: Tensor, config: CompactConfig) -> Tensor:
     return (torch.maximum(decades, decades.amax() - 8.0) + 4.0) / 4.0
 
 
-def conv_statistics(mel: Tensor, convolutions: Callable[[Tensor], Tensor]) -> Tensor:
-    """Mean, deviation and mean absolute change over time of each channel; shape (3 channels,)."""
-    frames = convolutions(mel[None])[0]
-    return torch.cat([frames.mean(1), frames.std(1), frames.diff(dim=1).abs().mean(1)])
+def frame_statistics(frames: Tensor) -> Tensor:
+    """Mean, deviation and mean absolute change over time of each channel of (frames, channels): (3 channels,)."""
+    return torch.cat([frames.mean(0), frames.std(0), frames.diff(dim=0).abs().mean(0)])
 
 
 def spectrum_statistics(samples: Tensor, config: CompactConfig) -> Tensor:
