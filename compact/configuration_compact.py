@@ -21,6 +21,7 @@ class CompactConfig(PretrainedConfig):
     """
 
     model_type = "compact-speech-detector"
+    levels_input = True  # the model takes clips of any level and offset, so that the feature extractor need not
 
     def __init__(
         self,

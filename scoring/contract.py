@@ -18,6 +18,7 @@ from scoring.precision import MAX_PROBABILITY_CHANGE, sigmoid, with_precision
 
 LOGIT_TOLERANCE = 1e-4  # single against batched
 _LENGTHS_S = (2.5, 4.0, 6.5)
+_LEVEL_TOLERANCE = 0.05  # on logits, for models that bring clips to one level themselves: 16-bit steps remain
 _MEAN_TOLERANCE = 0.02  # of a normalised clip; its standard deviation may be off by twice that
 
 
@@ -147,14 +148,21 @@ def _mono(probe: Probe, name: str) -> Check:
 
 
 def _normalisation(probe: Probe, name: str) -> Check:
-    """Models with layer-normalised convolutions are pre-trained on clips of zero mean and unit variance."""
+    """Models with layer-normalised convolutions are pre-trained on clips of zero mean and unit variance.
+
+    Where the architecture says that it levels clips itself (`levels_input`), its logits must bear that out.
+    """
     extractor = probe.checkpoint.extractor
     config = probe.checkpoint.model.config
     if not (reads_waveform(config) and uses_padding_mask(config)):
         return Check(
             name, True, f"do_normalize is {getattr(extractor, 'do_normalize', None)}; either occurs for this type"
         )
-    clip = 0.1 * probe.clips()[0] + 0.05
+    loud = probe.clips()[0]
+    clip = (0.1 * loud + 0.05).astype(np.float32)
+    if getattr(config, "levels_input", False):
+        change = float(np.abs(probe.logits([clip]) - probe.logits([loud])).max())
+        return Check(name, change <= _LEVEL_TOLERANCE, f"a quiet clip with an offset moves the logit by {change:.1e}")
     values = featurise(extractor, [clip])["input_values"][0].double().numpy()
     mean, deviation = float(values.mean()), float(values.std())
     passed = abs(mean) < _MEAN_TOLERANCE and abs(deviation - 1) < 2 * _MEAN_TOLERANCE

@@ -20,6 +20,7 @@ from data_prep.audio import load_audio
 from data_prep.errors import UserError
 from infer import Detector
 from scoring import checkpoint
+from scoring.contract import Probe, check_contract, probe_speech
 
 FOLDER = ROOT / "checkpoints" / "compact"
 TWO = ("real/vctk_p226.wav", "fake/kokoro_am_michael.wav")
@@ -49,6 +50,22 @@ def test_weights_and_scores_are_those_the_card_was_written_for() -> None:
         assert detector.fake_logits([load_audio(RECORDINGS / name)[:64_000]])[0] == pytest.approx(
             known["fake_logits_of_4_s"][name], abs=0.02
         )
+
+
+def shipped() -> Probe:
+    return Probe(checkpoint.load_checkpoint(str(FOLDER), "cpu"), probe_speech())
+
+
+def test_its_scores_can_be_trusted() -> None:
+    checks = check_contract(shipped())
+    assert [check for check in checks if not check.passed] == []
+
+
+def test_a_model_that_only_claims_to_level_its_input_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    probe = shipped()
+    module = sys.modules[type(probe.checkpoint.model).__module__]
+    monkeypatch.setattr(module, "levelled", lambda samples, config: samples.float())
+    assert "normalisation" in {check.name for check in check_contract(probe) if not check.passed}
 
 
 def test_without_a_model_the_embedded_recordings_are_scored_by_it(scores: dict) -> None:

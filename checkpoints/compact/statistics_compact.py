@@ -18,6 +18,7 @@ def levelled(samples: Tensor, config: CompactConfig) -> Tensor:
     Clips shorter than the longest FFT are filled up with silence.
     """
     samples = samples.float()
+    samples = samples - samples.mean()  # an offset says something about a sound card, and would count as level
     gain = 10 ** (config.level_db / 20) / (samples.square().mean().sqrt() + 1e-8)
     stepped = ((samples * gain).clamp(-1, 1) * 32767).trunc() / 32768
     return functional.pad(stepped, (0, max(0, config.fine_fft - len(stepped))))
