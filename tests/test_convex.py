@@ -195,6 +195,23 @@ def test_rows_out_of_scope_get_no_score() -> None:
     assert np.allclose(alone.score(measured.clips, np.flatnonzero(held), "clean"), scores[held])
 
 
+def test_a_head_counts_as_much_as_it_is_told() -> None:
+    x, clips = planted()
+    table, measured = table_of(x, clips)
+    rows = np.arange(len(x))
+    two = Measured(
+        *({"conv": part["conv"], "spectrum": part["conv"]} for part in (measured.clips, measured.real, measured.fake))
+    )
+
+    def scores(**weights: float) -> np.ndarray:
+        options = dataclasses.replace(OPTIONS, head_weights=weights)
+        return fit_scorer(table, two, rows, options).score(two.clips, rows, "clean")
+
+    assert np.allclose(scores(spectrum=3.0), 2 * scores())
+    with pytest.raises(UserError, match="names spektrum; expected one of conv, spectrum"):
+        scores(spektrum=2.0)
+
+
 def test_unheard_families_are_scored_and_never_fitted_on() -> None:
     x, clips = planted()
     clips = Clips(clips.label, clips.kind, np.array([f"own {i}" for i in range(len(x))]))

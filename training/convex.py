@@ -8,7 +8,7 @@ problem is convex, so that the result does not depend on a start or an order.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ class FitOptions:
         min_campaign_clips, min_speaker_clips: campaigns and speakers with fewer do not count.
         pair_weight: of all pairs together; all other clips together weigh 1.
         channel_penalty: of the mean square by which channels move the scores of real clips, in units of `l2`.
+        head_weights: how much the head of a front end counts in a clip's sum; those not named count 1.
     """
 
     l2: float = 0.1
@@ -42,6 +43,7 @@ class FitOptions:
     min_speaker_clips: int = 2
     pair_weight: float = 0.4
     channel_penalty: float = 0.0
+    head_weights: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,10 @@ class Head:
     def score(self, statistics: np.ndarray) -> np.ndarray:
         """(clips, width) to (clips,); higher means fake."""
         return np.clip((statistics - self.mean) / self.std, -self.clip, self.clip) @ self.weight + self.bias
+
+    def times(self, factor: float) -> Head:
+        """The head whose scores are `factor` times as large."""
+        return replace(self, weight=self.weight * factor, bias=self.bias * factor)
 
 
 def fit_head(

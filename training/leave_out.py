@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from data_prep.errors import UserError
 from training.clip_table import ClipTable, Measured
 from training.convex import REAL, FitOptions, Head, fit_head
 from training.statistics import AUGMENTED, CLEAN, MEASURED, Statistics
@@ -26,17 +27,25 @@ class Scorer:
 
 
 def fit_scorer(table: ClipTable, measured: Measured, rows: np.ndarray, options: FitOptions) -> Scorer:
-    """Fit on `rows` (indices) and the pairs that were made from one of them."""
+    """Fit on `rows` (indices) and the pairs that were made from one of them.
+
+    Raises:
+        UserError: `options.head_weights` names a front end that the detector lacks.
+    """
+    for name in options.head_weights:
+        if name not in measured.clips:
+            raise UserError(f"convex.head_weights names {name}; expected one of {', '.join(measured.clips)}")
     rows, pairs = np.asarray(rows), np.flatnonzero(np.isin(table.pair_rows, rows))
     clips, heads = table.clips[rows], {}
     for name, channels in measured.clips.items():
         halves = [(measured.real[name][c][pairs], measured.fake[name][c][pairs]) for c in FITTED]
-        heads[name] = fit_head(
+        head = fit_head(
             [channels[c][rows] for c in FITTED],
             clips,
             halves if len(pairs) and options.pair_weight > 0 else [],
             options,
         )
+        heads[name] = head.times(options.head_weights.get(name, 1.0))
     return Scorer(heads)
 
 
