@@ -13,11 +13,19 @@ from data_prep.audio import SAMPLING_RATE, encode_flac, load_audio
 from data_prep.labels import LABELS, label_of_tokens
 from scoring.checkpoint import Checkpoint
 from scoring.forward import TorchForward, fuse_head
-from scoring.inputs import featurise, has_fixed_length, padding_invariant, reads_waveform, uses_padding_mask
+from scoring.inputs import (
+    featurise,
+    has_fixed_length,
+    levels_itself,
+    padding_invariant,
+    reads_waveform,
+    uses_padding_mask,
+)
 from scoring.precision import MAX_PROBABILITY_CHANGE, sigmoid, with_precision
 
 LOGIT_TOLERANCE = 1e-4  # single against batched
 _LENGTHS_S = (2.5, 4.0, 6.5)
+_LEVEL_TOLERANCE = 0.01  # on logits, for 10 dB less in a model that levels clips itself
 _MEAN_TOLERANCE = 0.02  # of a normalised clip; its standard deviation may be off by twice that
 
 
@@ -150,6 +158,10 @@ def _normalisation(probe: Probe, name: str) -> Check:
     """Models with layer-normalised convolutions are pre-trained on clips of zero mean and unit variance."""
     extractor = probe.checkpoint.extractor
     config = probe.checkpoint.model.config
+    if levels_itself(config):
+        clip = probe.clips()[0]
+        change = float(np.abs(probe.logits([clip]) - probe.logits([0.3 * clip])).max())
+        return Check(name, change < _LEVEL_TOLERANCE, f"the model's own; a clip 10 dB softer: {change:.1e} on logits")
     if not (reads_waveform(config) and uses_padding_mask(config)):
         return Check(
             name, True, f"do_normalize is {getattr(extractor, 'do_normalize', None)}; either occurs for this type"

@@ -34,6 +34,9 @@ _WAVEFORM_MODELS = frozenset(
 # Classes that read spectrograms of any number of frames, with a mask over them.
 _MASKED_SPECTROGRAM_MODELS = frozenset(["spectrogram"])
 
+# Classes that scale each clip themselves, as part of the model.
+_LEVELLING_MODELS = frozenset(["compact-speech-detector"])
+
 # Feature extractors whose models take one fixed input length.
 _FIXED_LENGTH = (WhisperFeatureExtractor, ASTFeatureExtractor)
 
@@ -58,6 +61,11 @@ def padding_invariant(config: PreTrainedConfig) -> bool:
 def reads_waveform(config: PreTrainedConfig) -> bool:
     """Whether the model takes samples (`input_values`) in place of a spectrogram."""
     return config.model_type in _WAVEFORM_MODELS
+
+
+def levels_itself(config: PreTrainedConfig) -> bool:
+    """Whether the model brings every clip to one level, so that its feature extractor need not."""
+    return config.model_type in _LEVELLING_MODELS
 
 
 def has_fixed_length(extractor: FeatureExtractionMixin) -> bool:

@@ -16,7 +16,7 @@ from test_scoring_timeline import model_of
 
 from data_prep.audio import AudioReader, load_audio
 from data_prep.errors import UserError
-from scoring.checkpoint import Checkpoint, load_checkpoint
+from scoring.checkpoint import DEFAULT_MODEL, Checkpoint, load_checkpoint
 from scoring.contract import Probe, check_contract, probe_speech
 
 
@@ -38,6 +38,10 @@ def test_sound_checkpoints_pass(kind: str, tmp_path: Path) -> None:
         model, extractor = model_of(kind)
         sound = Checkpoint(model, extractor, 1, 0.5, 10.0, 5.0)
     assert failures(Probe(sound, probe_speech())) == set()
+
+
+def test_the_detector_in_the_box_passes() -> None:
+    assert failures(Probe(load_checkpoint(str(DEFAULT_MODEL), "cpu"), probe_speech())) == set()
 
 
 def inverted(c: Checkpoint) -> Checkpoint:
