@@ -26,7 +26,7 @@ from scoring.checkpoint import DEFAULT_MODEL, load_checkpoint
 from scoring.detector import Detector
 from scoring.engine import Result
 from scoring.layers import save_shortened
-from scoring.listing import list_files
+from scoring.listing import STDIN, list_files
 from scoring.portable import export
 from scoring.sharding import (
     Shard,
@@ -56,6 +56,7 @@ def command() -> int:
     if arguments.save is not None:
         shortened = load_checkpoint(arguments.model, "cpu", arguments.fake_label, arguments.layers)
         save_shortened(shortened.model, shortened.extractor, arguments.save)
+        print(f"{arguments.save}: the first {arguments.layers} encoder layers; fine-tune it next", file=sys.stderr)
         return 0
     if arguments.export is not None:
         backend, folder = arguments.export
@@ -105,7 +106,7 @@ def write_rows(
     timelines = TimelineWriter(arguments.timeline, not arguments.no_pictures) if arguments.timeline else None
     summary = Summary(kept=len(done))
     todo = (file for file in files if str(file.path) not in done)
-    with tqdm(unit="file", file=sys.stderr) as bar:
+    with tqdm(unit=" files", file=sys.stderr) as bar:
         for file, result in analyse(detector, todo, timelines is not None):
             row = detector.row(result)
             if timelines is not None:
@@ -159,7 +160,9 @@ def _files(arguments: Namespace) -> Iterator[AudioFile]:
 def _at_least_one(files: Iterator[AudioFile], arguments: Namespace) -> Iterator[AudioFile]:
     first = next(files, None)
     if first is None:
-        raise UserError(f"no audio files under {', '.join(arguments.paths)} that --include and --exclude leave")
+        kept = " that --include and --exclude leave" if arguments.include or arguments.exclude else ""
+        places = ", ".join("the list on stdin" if path == STDIN else path for path in arguments.paths)
+        raise UserError(f"no audio files in {places}{kept}; name a recording, or a folder that holds some")
     return itertools.chain([first], files)
 
 

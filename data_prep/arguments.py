@@ -149,7 +149,8 @@ def _add_splits(group: argparse._ArgumentGroup) -> None:
         "--test-manifest",
         type=Path,
         metavar="FILE",
-        help="the test split, one recording's name a line as in report.json; nothing else is dealt to it",
+        help="the test split, one recording's name a line as in report.json; besides these it gets only what shares a "
+        "source or speaker with them",
     )
 
 

@@ -110,7 +110,11 @@ def find_leaks(clips: Clips) -> list[Leak]:
     leaks = []
     for kind, told, advice in (
         ("source", clips.source, "chunks of one recording must share a split: build from the recordings again"),
-        ("speaker", clips.speaker, "test measures how well voices are remembered: build again, grouped by speaker"),
+        (
+            "speaker",
+            clips.speaker,
+            "test measures how well voices are remembered: build again with --leaks drop or --splits",
+        ),
     ):
         places = defaultdict(set)
         for name, split in zip(told, clips.split, strict=True):

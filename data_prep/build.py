@@ -134,7 +134,7 @@ def _mention(outcomes: Sequence[Outcome]) -> None:
     """Say what did not make it into the dataset; report.json has the rest."""
     told = (
         (FAILED, "could not be used", lambda o: o.facts.error),
-        (NO_CHUNKS, "hold too little speech for a chunk", lambda o: f"{o.facts.speech_s:.1f} s"),
+        (NO_CHUNKS, "hold too little speech for a chunk", lambda o: f"{o.facts.speech_s:.1f} s of sound"),
         (None, "are incomplete", lambda o: o.facts.warning),
         (DUPLICATE, "are copies of another one", lambda o: f"like {o.duplicate_of}"),
     )

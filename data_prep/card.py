@@ -75,7 +75,8 @@ def _split_rule(report: dict) -> str:
     splits = report["splits"]
     rule = f"by {' and '.join(report['options']['splits']['group_by'])}, {splits['groups']:,} groups"
     if splits["kept_from_corpus"]:
-        rule += f", {splits['kept_from_corpus']:,} recordings where their corpus puts them"
+        kept = splits["kept_from_corpus"] - sum(splits["left_out_recordings"].values())
+        rule += f", {kept:,} recordings where their corpus puts them"
     if splits["crossing_group_count"]:
         rule += f" ({splits['crossing_group_count']:,} groups are in several of the corpus' own splits"
         gone = ", ".join(f"{count:,} recordings of {split}" for split, count in splits["left_out_recordings"].items())

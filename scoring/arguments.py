@@ -17,7 +17,8 @@ One row per file: path, fake_probability (higher = fake), prediction, threshold,
 speech were scored), max_window (the highest fake_probability of one window), error. A file that cannot be scored has an
 error and no score ("no_speech: …" where nobody speaks); the others are scored all the same.
 
-exit status: 0 all scored, 1 some files could not be scored, 2 nothing done (wrong path, model or option)
+exit status: 0 all scored, 1 some files could not be scored or a check failed, 2 nothing done (wrong path, model or
+option), 130 Ctrl-C: what was scored is kept
 
   python infer.py call.mp3 --model OUT                     CSV to the screen
   python infer.py call.wav                                 with the detector in the box

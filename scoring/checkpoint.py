@@ -17,6 +17,7 @@ from data_prep.hub import cache_only, check_name, first_line, offline_hint
 from data_prep.labels import fake_index
 from scoring.layers import keep_layers
 
+EXPORTED = {"onnx": "model.onnx", "openvino": "model.xml"}  # backend: the file `infer.py --export` writes for it
 DEFAULT_MODEL = Path(__file__).resolve().parents[1] / "checkpoints" / "compact"
 
 
@@ -48,8 +49,10 @@ def load_checkpoint(name: str, device: str, fake_label: str | None = None, layer
     """Load a folder or Hub id in float32 and evaluation mode; only its first `layers` encoder layers, when given.
 
     Raises:
-        UserError: not found, no weights, an untrained classifier, unknown class names, or not a 16 kHz model.
+        UserError: not found, no weights, an untrained classifier, unknown class names, not a 16 kHz model, or a device
+            that PyTorch cannot use here.
     """
+    _require_device(device)
     check_name(name, "model")
     offline = cache_only() and not Path(name).is_dir()
     try:
@@ -81,11 +84,24 @@ def load_checkpoint(name: str, device: str, fake_label: str | None = None, layer
     )
 
 
+def _require_device(device: str) -> None:
+    try:
+        torch.empty(1, device=device)
+    except (AssertionError, RuntimeError) as error:  # torch asserts where it was built without the device
+        raise UserError(
+            f"PyTorch cannot use the device {device} here ({first_line(error)}); expected cpu, or one that this "
+            "machine has, e.g. cuda:0"
+        ) from error
+
+
 def _explain(name: str, error: Exception) -> str:
     folder = Path(name)
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             return f"{name} is not a model folder: it has no config.json; expected what train_wav2vec2.py left there"
+        for backend, file in EXPORTED.items():
+            if (folder / file).is_file():
+                return f"{name} holds a model exported as {file}, checked when it was; score with --backend {backend}"
         if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
             return f"{name} holds no weights (no model.safetensors); the training may not have finished"
     return (

@@ -22,7 +22,12 @@ def keep_layers(model: PreTrainedModel, layers: int) -> None:
     Raises:
         UserError: no such number of layers, a model without a stack of layers, or one that mixes all of them.
     """
-    stack = transformer_layers(model)
+    try:
+        stack = transformer_layers(model)
+    except UserError as error:  # which advises on freezing
+        raise UserError(
+            f"--layers cannot shorten a {type(model).__name__}: it has no stack of encoder layers"
+        ) from error
     if not 1 <= layers <= len(stack):
         raise UserError(f"--layers is {layers}; {type(model).__name__} has {len(stack)} layers")
     if getattr(model.config, "use_weighted_layer_sum", False):

@@ -27,7 +27,8 @@ def list_files(
     Args:
         inputs: files, folders (searched with all below), glob patterns ("calls/**/*.wav"), or "-" for a list on stdin.
         include: patterns of which a name must match one; * and ? as in a shell, * also across "/". Matched against the
-            name below the input ("calls/2024/a.wav") and against its last part ("a.wav").
+            name below the input ("calls/2024/a.wav"), against its last part ("a.wav"), and, for what a glob pattern
+            or a list names, against the path as it is named there.
         exclude: patterns of which it must match none.
         stdin: where "-" reads from.
 
@@ -35,6 +36,7 @@ def list_files(
         UserError: an input that does not exist or a pattern that matches nothing.
     """
     paths: list[str] = []
+    named: dict[str, str] = {}
     for given in inputs:
         if given == STDIN:
             continue
@@ -45,37 +47,43 @@ def list_files(
         if not found:
             raise UserError(f"no file matches {given}; quote the pattern and check it from the current folder")
         paths.extend(found)
+        named.update((os.path.abspath(path), path) for path in found)
     found_files = find_audio_files(paths) if paths else iter(())
     listed = _listed(stdin or sys.stdin.buffer) if STDIN in inputs else iter(())
-    return _filtered(found_files, listed, include, exclude)
+    return _filtered(found_files, named, listed, include, exclude)
 
 
 def _filtered(
-    found: Iterator[AudioFile], listed: Iterator[AudioFile], include: Sequence[str], exclude: Sequence[str]
+    found: Iterator[AudioFile],
+    named: dict[str, str],
+    listed: Iterator[tuple[AudioFile, str]],
+    include: Sequence[str],
+    exclude: Sequence[str],
 ) -> Iterator[AudioFile]:
     for file in found:
-        if _wanted(file.name, include, exclude):
+        if _wanted((file.name, named.get(str(file.path), file.name)), include, exclude):
             yield file
     seen: set[Path] = set()
-    for file in listed:
-        if file.path not in seen and _wanted(file.name, include, exclude):
+    for file, text in listed:
+        if file.path not in seen and _wanted((file.name, text), include, exclude):
             seen.add(file.path)
             yield file
 
 
-def _listed(stdin: BinaryIO) -> Iterator[AudioFile]:
-    """One path a line, any bytes but a line break; a missing file is a row with an error, as the rest is scored."""
+def _listed(stdin: BinaryIO) -> Iterator[tuple[AudioFile, str]]:
+    """One path a line, any bytes but a line break, with the file it names; a missing one is a row with an error, as
+    the rest is scored."""
     for line in stdin:
         text = os.fsdecode(line.rstrip(b"\r\n"))
         if text:
             path = Path(os.path.abspath(text))
-            yield AudioFile(path, f"{path.parent.name}/{path.name}" if path.parent.name else path.name)
+            yield AudioFile(path, f"{path.parent.name}/{path.name}" if path.parent.name else path.name), text
 
 
-def _wanted(name: str, include: Sequence[str], exclude: Sequence[str]) -> bool:
-    last = name.rpartition("/")[2]
+def _wanted(names: tuple[str, ...], include: Sequence[str], exclude: Sequence[str]) -> bool:
+    names = (*names, names[0].rpartition("/")[2])
 
     def matches(patterns: Sequence[str]) -> bool:
-        return any(fnmatchcase(name, pattern) or fnmatchcase(last, pattern) for pattern in patterns)
+        return any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
 
     return (not include or matches(include)) and not matches(exclude)

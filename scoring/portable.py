@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,14 +20,13 @@ from data_prep.audio import SAMPLING_RATE
 from data_prep.errors import UserError
 from data_prep.hub import first_line
 from data_prep.labels import fake_index
-from scoring.checkpoint import Checkpoint
+from scoring.checkpoint import EXPORTED, Checkpoint
 from scoring.contract import Probe, check_contract, contract, probe_speech
 from scoring.forward import TorchForward, WindowScore, fuse_head
 from scoring.inputs import featurise, has_fixed_length, reads_waveform
 
 BACKENDS = ("torch", "onnx", "openvino")
 MAX_LOGIT_CHANGE = 1e-3  # of the exported model against PyTorch
-_FILES = {"onnx": "model.onnx", "openvino": "model.xml"}
 _PACKAGES = {"onnx": "onnx onnxscript", "openvino": "onnx onnxscript openvino"}
 
 
@@ -65,7 +67,7 @@ class PortableForward:
     def __init__(self, model: PortableModel, extractor: FeatureExtractionMixin, index: int) -> None:
         self._extractor = extractor
         self._index = index
-        path = model.folder / _FILES[model.backend]
+        path = model.folder / EXPORTED[model.backend]
         if model.backend == "onnx":
             import onnxruntime
 
@@ -108,15 +110,15 @@ def export(checkpoint: Checkpoint, backend: str, folder: Path) -> float:
     batch, samples = torch.export.Dim("batch", min=1, max=4096), torch.export.Dim("samples", min=8000, max=10_000_000)
     fixed = has_fixed_length(extractor) or not reads_waveform(checkpoint.model.config)
     shape = {0: batch} if fixed else {0: batch, 1: samples}
+    with torch.no_grad(), _quiet_torch():
+        program = _exported(_WithFrames(checkpoint.model, index).eval(), example, shape)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with torch.no_grad():
-            program = _exported(_WithFrames(checkpoint.model, index).eval(), example, shape)
-        program.save(folder / _FILES["onnx"])
+        program.save(folder / EXPORTED["onnx"])
         if backend == "openvino":
             openvino = _import("openvino")
-            openvino.save_model(openvino.convert_model(folder / _FILES["onnx"]), folder / _FILES["openvino"], False)
-            for leftover in folder.glob(f"{_FILES['onnx']}*"):
+            openvino.save_model(openvino.convert_model(folder / EXPORTED["onnx"]), folder / EXPORTED["openvino"], False)
+            for leftover in folder.glob(f"{EXPORTED['onnx']}*"):
                 leftover.unlink()
         checkpoint.model.config.save_pretrained(folder)
         extractor.save_pretrained(folder)
@@ -139,8 +141,21 @@ def _exported(model: _WithFrames, example: torch.Tensor, shape: dict[int, object
         return torch.onnx.export(model, (example,), dynamo=True, dynamic_shapes=(shape,), verbose=False)
     except (RuntimeError, ValueError, TypeError) as error:  # what is not one fixed sequence of operations
         raise UserError(
-            f"a {type(model.model).__name__} cannot be exported ({first_line(error)}); score with --backend torch"
+            f"a {type(model.model).__name__} cannot be exported ({first_line(error.__cause__ or error)}); score with "
+            "--backend torch"
         ) from error
+
+
+@contextmanager
+def _quiet_torch() -> Iterator[None]:
+    """Without the exporter's notes about packages it can do without, and the graph it prints where it fails."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logging.disable(before)
 
 
 def load_portable(name: str, backend: str, fake_label: str | None = None) -> Checkpoint:
@@ -150,9 +165,9 @@ def load_portable(name: str, backend: str, fake_label: str | None = None) -> Che
         UserError: the folder holds no such model.
     """
     folder = Path(name)
-    if not (folder / _FILES[backend]).is_file():
+    if not (folder / EXPORTED[backend]).is_file():
         raise UserError(
-            f"{name} has no {_FILES[backend]}; make it with: infer.py --model MODEL --export {backend} {name}"
+            f"{name} has no {EXPORTED[backend]}; make it with: infer.py --model MODEL --export {backend} {name}"
         )
     config = AutoConfig.from_pretrained(folder)
     extractor = AutoFeatureExtractor.from_pretrained(folder)

@@ -35,8 +35,9 @@ class Summary:
         named = dict(self.predictions) | {name: self.predictions[name] for name in ("fake", "real")}
         counts = ", ".join(f"{named[name]} {name}" for name in sorted(named))
         failed = sum(self.errors.values())
+        files = "1 file" if self.files == 1 else f"{self.files} files"
         lines = [
-            f"{self.files} files: {counts} at threshold {threshold:.4f}, {failed} could not be scored; "
+            f"{files}: {counts} at threshold {threshold:.4f}, {failed} could not be scored; "
             f"{_amount(self.audio_s)} of audio in {_amount(elapsed_s)} ({self.audio_s / elapsed_s:.1f} × realtime)"
         ]
         if self.kept:

@@ -357,3 +357,29 @@ def test_the_card_lies_beside_the_data_and_its_numbers_are_the_reports(built):
             assert row in card.text
     assert "sample-exact" in card.text
     assert str(built.parent) not in card.text
+
+
+def test_what_leaks_dropped_is_in_report_and_card(corpus, tmp_path):
+    copy = shutil.copytree(corpus, tmp_path / "corpus")
+    lines = ["file_name,label,speaker,split"]
+    for index, (voice, split) in enumerate((("ann", "train"), ("ann", "test"), ("bob", "train"))):
+        lines.append(f"real/spréaker {index}/talk.wav,real,{voice},{split}")
+    lines += [f"fake/spréaker {i}/talk.wav,fake,tts{i},{split}" for i, split in enumerate(("train", "train", "test"))]
+    shutil.rmtree(copy / "fake/spréaker 3")
+    (copy / "metadata.csv").write_text("\n".join(lines), encoding="utf-8")
+    output = tmp_path / "dataset"
+    assert run(copy, "--output", output, "--leaks", "drop") == 0
+    found = report(output)
+    assert found["splits"]["left_out_recordings"] == {"train": 1}
+    assert [r["name"] for r in found["recordings"] if r["status"] == "left_out"] == ["corpus/real/spréaker 0/talk.wav"]
+    assert "corpus/real/spréaker 0/talk.wav" not in " ".join(load_from_disk(str(output))["train"]["source"])
+    card = (output / "README.md").read_text(encoding="utf-8")
+    assert "5 recordings where their corpus puts them (1 groups are in several of the corpus' own splits" in card
+    assert "so that none is in two here, 1 recordings of train are left out" in card
+
+
+def test_a_test_manifest_that_is_not_there_is_told_before_any_work(corpus, tmp_path, capsys):
+    output = tmp_path / "dataset"
+    assert run(corpus, "--output", output, "--test-manifest", tmp_path / "none.txt") == 2
+    assert "none.txt is no file; expected one recording's name a line" in capsys.readouterr().err
+    assert not output.exists()

@@ -96,6 +96,14 @@ def test_command_line_overrides_yaml_and_mappings(tmp_path: Path) -> None:
     assert changed.values["learning_rate"] == 1e-3
 
 
+def test_a_wrong_value_is_told_without_the_list_of_all_options(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse_recipe([*NEEDED, "--learning_rate", "fast"])
+    told = capsys.readouterr().err.splitlines()
+    assert "invalid float value: 'fast'" in told[-1]
+    assert len(told) < 5
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [

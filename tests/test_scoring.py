@@ -20,7 +20,7 @@ from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
 from data_prep.audio import AudioError, encode_flac
 from data_prep.errors import UserError
-from infer import Detector
+from infer import Detector, main
 from scoring.result import COLUMNS
 from scoring.windows import iter_windows
 
@@ -211,7 +211,7 @@ def test_results_on_stdout_diagnostics_on_stderr(mixed_folder: Path, tiny_checkp
     done = run(sys.executable, "infer.py", mixed_folder / "a.flac", "--model", tiny_checkpoint, "--threshold", "0")
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
     assert [r["prediction"] for r in rows] == ["fake"]
-    assert "1 files: 1 fake" in done.stderr
+    assert "1 file: 1 fake" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -244,3 +244,29 @@ def test_mistakes_are_one_sentence_and_exit_2(
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
     assert sentence in errors[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ((), "no audio files in empty; name a recording"),
+        (("--include", "*.wav"), "no audio files in empty that --include and --exclude leave"),
+    ],
+)
+def test_an_empty_folder_is_one_sentence(
+    options: tuple[str, ...],
+    sentence: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["infer.py", "empty", *options])
+    assert main() == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_device_that_is_not_there_is_one_sentence(tiny_checkpoint: Path) -> None:
+    with pytest.raises(UserError, match="PyTorch cannot use the device cuda:99 here"):
+        Detector.from_pretrained(tiny_checkpoint, device="cuda:99")

@@ -12,6 +12,7 @@ from conftest import run
 from test_scoring_timeline import model_of
 from transformers import AutoModelForAudioClassification
 
+from baselines import SpectrogramConfig, SpectrogramForAudioClassification
 from data_prep.errors import UserError
 from infer import Detector
 from scoring.layers import keep_layers
@@ -55,3 +56,5 @@ def test_impossible_numbers_are_refused(tiny_checkpoint: Path) -> None:
     for layers in (0, 3):
         with pytest.raises(UserError, match="has 2 layers"):
             Detector.from_pretrained(tiny_checkpoint, layers=layers)
+    with pytest.raises(UserError, match="--layers cannot shorten a SpectrogramForAudioClassification"):
+        keep_layers(SpectrogramForAudioClassification(SpectrogramConfig(widths=[4, 8, 8])), 1)

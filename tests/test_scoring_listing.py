@@ -40,6 +40,13 @@ def test_folders_patterns_and_filters(tree: Path) -> None:
         names([f"{tree}/a/four.wav"])
 
 
+def test_filters_know_the_path_as_a_pattern_or_a_list_names_it(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tree)
+    assert names(["**/*.wav"], exclude=["a/*"]) == ["b/one.wav"]
+    assert names([f"{tree}/**/*.wav"], exclude=["*/a/*"]) == ["b/one.wav"]
+    assert names(["-"], include=["a/deep/*"], stdin=io.BytesIO(b"a/deep/three.wav\na/one.wav\n")) == ["deep/three.wav"]
+
+
 def test_a_file_with_brackets_in_its_name_is_a_file(tree: Path) -> None:
     (tree / "take[1].wav").touch()
     assert len(names([str(tree / "take[1].wav")])) == 1

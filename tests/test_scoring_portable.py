@@ -17,7 +17,7 @@ from baselines import SpectrogramConfig, SpectrogramFeatureExtractor, Spectrogra
 from data_prep.errors import UserError
 from infer import Detector, main
 from scoring.checkpoint import load_checkpoint
-from scoring.portable import export
+from scoring.portable import _exported, _quiet_torch, export
 
 
 def small_cnn() -> tuple[PreTrainedModel, FeatureExtractionMixin]:
@@ -72,6 +72,32 @@ def test_windows_longer_than_the_exported_one_are_told(tmp_path: Path) -> None:
     extractor.save_pretrained(tmp_path / "source")
     with pytest.raises(UserError, match=r"one window of 4 s at a time, but window_s in .* is 10"):
         export(load_checkpoint(str(tmp_path / "source"), "cpu"), "onnx", tmp_path / "exported")
+
+
+class Fickle(torch.nn.Module):
+    """Chooses its operations by what it hears, which no exported file can."""
+
+    model = torch.nn.Identity()
+
+    def forward(self, values: torch.Tensor) -> tuple[torch.Tensor]:
+        return (values.mean(1) if values.sum() > 0 else values.amax(1),)
+
+
+def test_a_model_that_cannot_be_exported_is_one_sentence(capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("onnxscript")
+    with (
+        _quiet_torch(),
+        pytest.raises(UserError, match=r"an? Identity cannot be exported \(.*data-dependent.*\); score with"),
+    ):
+        _exported(Fickle().eval(), torch.zeros(2, 9000), {0: torch.export.Dim("batch", min=1, max=8)})
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_exported_folder_names_the_backend_it_is_for(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text((tiny_checkpoint / "config.json").read_text())
+    (tmp_path / "model.xml").touch()
+    with pytest.raises(UserError, match=r"exported as model\.xml, .* --backend openvino"):
+        Detector.from_pretrained(tmp_path)
 
 
 def test_a_folder_without_the_exported_file_is_refused(tiny_checkpoint: Path) -> None:

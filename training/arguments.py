@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import sys
@@ -20,7 +19,7 @@ from transformers.trainer_utils import SchedulerType
 from data_prep.errors import UserError
 from training.following import require_reporters
 from training.objective import REPORTED
-from training.recipe import Recipe, RecipeArguments
+from training.recipe import Recipe, RecipeArguments, nearest_name
 
 # Mappings in the YAML that are passed on whole; on the command line: --set architecture.hidden_size=64
 MAPPING_KEYS = ("architecture", "model_overrides", "feature_extractor", "lora", "convex", "search")
@@ -41,6 +40,8 @@ NOT_RECORDED = (
     "hub_model_id",
 )
 
+# argparse would list every option of TrainingArguments, and bury below 130 lines what is wrong with one of them.
+USAGE = "%(prog)s --config YAML --dataset DIR --output_dir DIR [--KEY VALUE ...] [--set KEY.NAME=VALUE ...]"
 DESCRIPTION = """\
 Fine-tune any transformers audio-classification model into a real/fake speech detector.
 
@@ -62,6 +63,7 @@ def parse_recipe(argv: list[str]) -> Recipe:
     """
     parser = HfArgumentParser(
         (RecipeArguments, TrainingArguments),
+        usage=USAGE,
         description=DESCRIPTION,
         formatter_class=_Formatter,
         allow_abbrev=False,
@@ -204,8 +206,7 @@ def _value_of(argv: list[str], option: str) -> str | None:
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else "; see --help for the known ones"
+    return nearest_name(name, known) or "; see --help for the known ones"
 
 
 class _Formatter(ArgumentDefaultsHelpFormatter):

@@ -92,6 +92,11 @@ class Augmentation:
         return samples.astype(np.float32, copy=False)
 
 
+def known_presets() -> str:
+    """Their names, for a sentence."""
+    return ", ".join(sorted(p.stem for p in PRESETS.glob("*.yaml")))
+
+
 def load_augmentation(name: str) -> Augmentation:
     """A preset by name (`configs/augmentation/`) or a YAML file by path.
 
@@ -102,8 +107,7 @@ def load_augmentation(name: str) -> Augmentation:
     try:
         entries = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
-        known = ", ".join(sorted(p.stem for p in PRESETS.glob("*.yaml")))
-        raise UserError(f"there is no augmentation {name}; expected a YAML file or one of {known}") from error
+        raise UserError(f"there is no augmentation {name}; expected a YAML file or one of {known_presets()}") from error
     if not isinstance(entries, list):
         raise UserError(f"{path} is not a list of augmentation steps such as `- {{apply: gain, gain_db: [-6, 6]}}`")
     return Augmentation(tuple(_step(entry, path) for entry in entries))

@@ -24,7 +24,7 @@ from data_prep.hub import cache_only, check_name, first_line, offline_hint
 from data_prep.labels import LABELS, fake_index
 from scoring.inputs import uses_padding_mask
 from training.lora import limit_training
-from training.recipe import Recipe
+from training.recipe import Recipe, nearest_name
 
 # Read by some models though their config classes do not declare them.
 _UNDECLARED = frozenset({"apply_spec_augment"})
@@ -90,12 +90,12 @@ def planned_config(recipe: Recipe) -> PreTrainedConfig:
     Raises:
         UserError: neither can be had.
     """
+    name = recipe.arguments.model_name_or_path
     try:
         return _config(recipe)[0]
     except UserError:
-        if not recipe.architecture:
+        if name is None or not recipe.architecture:
             raise
-        name = recipe.arguments.model_name_or_path
         print(f"{name} cannot be loaded here: geometry as given under `architecture:` in the YAML", file=sys.stderr)
         return _from_architecture(recipe)
 
@@ -161,7 +161,7 @@ def _config(recipe: Recipe) -> tuple[PreTrainedConfig, bool]:
         raise _cannot_load(name, error) from error
     for key, value in recipe.model_overrides.items():
         if not hasattr(config, key) and key not in _UNDECLARED:
-            raise UserError(f"model_overrides has {key}, which {type(config).__name__} does not know")
+            raise _unknown(config, key, "model_overrides has")
         setattr(config, key, value)
     try:
         swapped = fake_index(config.id2label) == 0
@@ -175,9 +175,18 @@ def _from_architecture(recipe: Recipe) -> PreTrainedConfig:
     if "model_type" not in values:
         raise UserError("`architecture:` lacks model_type, e.g. model_type: wav2vec2")
     try:
+        plain = AutoConfig.for_model(values["model_type"])
+        for key in values:  # transformers would keep a misspelt key, and build the default in its place
+            if not hasattr(plain, key) and key not in _UNDECLARED:
+                raise _unknown(plain, key, "`architecture:` has")
         return _with_labels(AutoConfig.for_model(**values))
     except ValueError as error:
         raise UserError(f"`architecture:` is not usable: {' '.join(str(error).split())[:300]}") from error
+
+
+def _unknown(config: PreTrainedConfig, key: str, what: str) -> UserError:
+    nearest = nearest_name(key, config.to_dict())
+    return UserError(f"{what} {key}, which {type(config).__name__} does not know{nearest}")
 
 
 def _with_labels(config: PreTrainedConfig) -> PreTrainedConfig:

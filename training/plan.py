@@ -132,8 +132,16 @@ def format_plan(model: nn.Module, cost: StepCost | None = None, step: str = "") 
         lines.append(line.rstrip())
     lines.append(f"{'trained':<{width}}  {trained:>12,}  of {total:,} ({trained / total:.1%})")
     if cost:
-        lines.append(f"{step}: {cost.forward / 1e12:.3f} TFLOP forward, {cost.backward / 1e12:.3f} TFLOP backward")
+        lines.append(f"{step}: {_operations(cost.forward)} forward, {_operations(cost.backward)} backward")
     return "\n".join(lines)
+
+
+def _operations(count: int) -> str:
+    """8.146 TFLOP for a large model, 4.31 GFLOP for a small one: three digits that say something."""
+    for unit, size, digits in (("TFLOP", 1e12, 3), ("GFLOP", 1e9, 2)):
+        if count >= 0.1 * size:
+            return f"{count / size:.{digits}f} {unit}"
+    return f"{count / 1e6:.2f} MFLOP"
 
 
 def _inputs_of_a_step(recipe: Recipe, config: PreTrainedConfig, clips: int, duration_s: float) -> torch.Tensor:

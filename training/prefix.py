@@ -78,6 +78,7 @@ def require_cacheable(model: PreTrainedModel, recipe: Recipe, dataset: DatasetDi
     """
     own, config = recipe.arguments, model.config
     depth = own.freeze_encoder_layers
+    longest_s = max(dataset["train"]["duration_s"], default=0.0)
     problems = [
         (config.model_type not in SUPPORTED, f"model_type {config.model_type} (it works for {', '.join(SUPPORTED)})"),
         (not uses_padding_mask(config), "a model without padding mask, whose activations depend on the batch"),
@@ -95,8 +96,8 @@ def require_cacheable(model: PreTrainedModel, recipe: Recipe, dataset: DatasetDi
             "SpecAugment; set model_overrides: {apply_spec_augment: false}",
         ),
         (
-            max(dataset["train"]["duration_s"], default=0.0) > own.max_duration_s + 1e-6,
-            f"random crops: clips are longer than max_duration_s {own.max_duration_s}",
+            longest_s > own.max_duration_s + 1e-6,
+            f"random crops: clips reach {longest_s:.1f} s; set max_duration_s, now {own.max_duration_s:g}, to that",
         ),
     ]
     for wrong, what in problems:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,7 +71,7 @@ class RecipeArguments:
     )
     augmentation: str = field(
         default="none",
-        metadata={"help": "none, system_a, channel (telephony and social media), or a YAML file of your own"},
+        metadata={"help": "none, system_a, system_d, channel (telephony and social media), or a YAML file of your own"},
     )
     class_weights: str = field(
         default="none",
@@ -141,6 +143,12 @@ class Recipe:
     values: dict[str, Any]
     precision: str
     push_to_hub: bool
+
+
+def nearest_name(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown name: "; did you mean learning_rate?", or nothing where none is near."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def public_values(values: dict[str, Any]) -> dict[str, Any]:

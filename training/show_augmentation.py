@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from data_prep.audio import SAMPLING_RATE, AudioError, load_audio
 from data_prep.errors import UserError, run_command
 from evaluation.figures import STYLE
-from training.augment import Augmentation, Step, load_augmentation
+from training.augment import Augmentation, Step, known_presets, load_augmentation
 
 _COLUMNS, _SHOWN_S = 4, 4.0
 
@@ -61,10 +61,12 @@ def main() -> int:
         prog="python -m training.show_augmentation",
         description="Draw what an augmentation does to a clip: each effect alone, then three draws of the whole.",
     )
-    parser.add_argument("augmentation", help="preset (none, system_a, channel) or YAML file")
+    parser.add_argument("augmentation", help=f"preset ({known_presets()}) or YAML file")
     parser.add_argument("clip", type=Path, help="audio file; its first 4 s are shown")
-    parser.add_argument("--output", type=Path, default=Path("augmentation.png"), help="PNG to write")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--output", type=Path, default=Path("augmentation.png"), help="PNG to write (default %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="which draws are shown (default %(default)s)")
     arguments = parser.parse_args()
 
     def show() -> None:
