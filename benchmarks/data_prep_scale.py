@@ -1,6 +1,6 @@
 """Memory of a 10-hour recording, and how soon a folder of 100,000 files starts.
 
-    python -m benchmarks.data_prep_scale [HOURS]
+    python -m benchmarks.data_prep_scale --hours 10
 
 The recording is the embedded speech over and over; peak memory is what the preparing process has for itself (RssAnon of
 Linux, every 50 ms), and with the pages of the decoded file that it maps and that the system may take back. The folder
@@ -9,6 +9,7 @@ holds copies of one small file under real/ and fake/; measured is the time until
 
 from __future__ import annotations
 
+import argparse
 import re
 import resource
 import subprocess
@@ -67,13 +68,16 @@ def _start(folder: str) -> None:
 
 
 def main() -> int:
-    if len(sys.argv) == 3:
+    if sys.argv[1:2] in (["prepare"], ["start"]):  # one of the measured processes
         (_prepare if sys.argv[1] == "prepare" else _start)(sys.argv[2])
         return 0
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--hours", type=float, default=10.0, help="length of the recording (default 10)")
+    arguments = parser.parse_args()
     this = [sys.executable, "-m", "benchmarks.data_prep_scale"]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        long_recording(folder / "long.wav", float(sys.argv[1]) if len(sys.argv) > 1 else 10)
+        long_recording(folder / "long.wav", arguments.hours)
         subprocess.run([*this, "prepare", str(folder / "long.wav")], check=True)
         silence = encode_flac(np.zeros(SAMPLING_RATE, np.float32))
         for index in range(_FILES):
