@@ -87,7 +87,7 @@ class DartsLstm(nn.Module):
 
     def __init__(self, config: SpectrogramConfig) -> None:
         super().__init__()
-        genotype = getattr(config, "genotype", None) or DEFAULT_GENOTYPE
+        genotype = config.genotype or DEFAULT_GENOTYPE
         width = self.output_size = int(genotype["width"])
         self.stem = Stem(config.in_channels * config.num_bins, width)
         self.layers = nn.ModuleList(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from transformers import PretrainedConfig
 
 
@@ -19,6 +21,7 @@ class SpectrogramConfig(PretrainedConfig):
         depths: residual blocks in each stage; None: the published ones.
         hidden_size, num_layers: of recurrent and graph backbones.
         num_neighbours: edges from each frame to its most similar ones, for the graph backbone.
+        genotype: what an architecture search found, for darts_lstm; None: two LSTM layers.
     """
 
     model_type = "spectrogram"
@@ -35,6 +38,7 @@ class SpectrogramConfig(PretrainedConfig):
         hidden_size: int = 32,
         num_layers: int = 1,
         num_neighbours: int = 5,
+        genotype: dict[str, Any] | None = None,
         **kwargs: object,
     ) -> None:
         self.backbone = backbone
@@ -44,6 +48,7 @@ class SpectrogramConfig(PretrainedConfig):
         self.widths, self.depths = widths, depths
         self.hidden_size, self.num_layers = hidden_size, num_layers
         self.num_neighbours = num_neighbours
+        self.genotype = genotype
         kwargs.setdefault("id2label", {0: "real", 1: "fake"})
         kwargs.setdefault("label2id", {"real": 0, "fake": 1})
         super().__init__(**kwargs)
