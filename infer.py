@@ -22,7 +22,7 @@ from data_prep.errors import EXIT_SOME_FAILED, UserError, run_command
 from data_prep.files import AudioFile
 from scoring.arguments import parse_arguments
 from scoring.check_command import check_model
-from scoring.checkpoint import DEFAULT_MODEL, load_checkpoint
+from scoring.checkpoint import DEFAULT_MODEL, default_model, load_checkpoint
 from scoring.detector import Detector
 from scoring.engine import Result
 from scoring.layers import save_shortened
@@ -60,7 +60,7 @@ def command() -> int:
         return 0
     if arguments.export is not None:
         backend, folder = arguments.export
-        checkpoint = load_checkpoint(arguments.model, "cpu", arguments.fake_label, arguments.layers)
+        checkpoint = load_checkpoint(arguments.model or default_model(), "cpu", arguments.fake_label, arguments.layers)
         change = export(checkpoint, backend, Path(folder))
         print(f"{folder}: logits differ from PyTorch by at most {change:.1e}", file=sys.stderr)
         return 0

@@ -22,6 +22,7 @@ class CompactConfig(PretrainedConfig):
 
     model_type = "compact-speech-detector"
     levels_input = True  # the model takes clips of any level and offset, so that the feature extractor need not
+    one_clip_at_a_time = True  # clips are measured one by one, so that an exported file takes batches of one
 
     def __init__(
         self,

@@ -38,8 +38,8 @@ def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:
     arguments = parser.parse_args(words)
     if arguments.save is not None and (arguments.layers is None or arguments.model is None):
         raise UserError("--save writes a model shortened by --layers N; give --model and --layers too")
-    if arguments.export is not None and (arguments.export[0] not in BACKENDS[1:] or arguments.model is None):
-        raise UserError(f"--export is {' '.join(arguments.export)}; expected --model MODEL --export onnx|openvino DIR")
+    if arguments.export is not None and arguments.export[0] not in BACKENDS[1:]:
+        raise UserError(f"--export is {' '.join(arguments.export)}; expected --export onnx|openvino DIR")
     no_paths = arguments.check is not None or arguments.save is not None or arguments.export is not None
     if not no_paths and not arguments.paths:
         parser.error("the following arguments are required: PATH")

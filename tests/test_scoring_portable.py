@@ -11,13 +11,15 @@ import pytest
 import torch
 from conftest import RECORDINGS
 from test_scoring_timeline import model_of
-from transformers import FeatureExtractionMixin, PreTrainedModel, set_seed
+from transformers import FeatureExtractionMixin, PreTrainedModel, Wav2Vec2FeatureExtractor, set_seed
 
 from baselines import SpectrogramConfig, SpectrogramFeatureExtractor, SpectrogramForAudioClassification
+from compact import CompactConfig, CompactForAudioClassification
 from data_prep.errors import UserError
 from infer import Detector, main
+from scoring.arguments import parse_arguments
 from scoring.checkpoint import load_checkpoint
-from scoring.portable import _exported, _quiet_torch, export
+from scoring.portable import _exported, _quiet_torch, _to_openvino, export
 
 
 def small_cnn() -> tuple[PreTrainedModel, FeatureExtractionMixin]:
@@ -63,6 +65,36 @@ def test_exported_scores_equal_pytorch(
         result = exported.analyse(speech, 16_000)
         whole = result.timeline.contributions.sum() + result.timeline.padding
         assert whole == pytest.approx(result.logit, abs=1e-6)
+
+
+def test_an_exported_compact_detector_takes_clips_of_any_length(tmp_path: Path, speech: np.ndarray) -> None:
+    for package in ("onnx", "onnxscript", "openvino"):
+        pytest.importorskip(package)
+    set_seed(0)
+    model = CompactForAudioClassification(
+        CompactConfig(channels=16, layers=1, attention_heads=2, inner_width=32, fine_fft=1024)
+    )
+    for head in model.heads.values():
+        torch.nn.init.normal_(head.weight, std=0.02)
+    source, folder = tmp_path / "source", tmp_path / "exported"
+    model.save_pretrained(source)
+    Wav2Vec2FeatureExtractor(do_normalize=False, return_attention_mask=True).save_pretrained(source)
+    original = Detector.from_pretrained(source)
+    clips = [speech[:8000], speech[500:40_621], speech[:64_000], 0.1 * speech[:8000]]  # two of them of one length
+    expected = original.fake_logits(clips)
+    assert np.ptp(expected) > 0.05
+    export(original.checkpoint, "onnx", folder)
+    assert json.loads((folder / "contract.json").read_text())["input"]["batching"] == "one clip at a time"
+    assert Detector.from_pretrained(folder, backend="onnx").fake_logits(clips) == pytest.approx(expected, abs=4e-3)
+    _to_openvino(folder)
+    assert Detector.from_pretrained(folder, backend="openvino").fake_logits(clips) == pytest.approx(expected, abs=4e-3)
+
+
+def test_without_a_model_the_one_in_the_box_is_exported() -> None:
+    arguments = parse_arguments(["--export", "onnx", "folder"])
+    assert (arguments.model, arguments.export) == (None, ["onnx", "folder"])
+    with pytest.raises(UserError, match=r"--export is tflite folder; expected --export onnx\|openvino DIR"):
+        parse_arguments(["--export", "tflite", "folder"])
 
 
 def test_windows_longer_than_the_exported_one_are_told(tmp_path: Path) -> None:

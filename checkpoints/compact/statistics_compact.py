@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -9,6 +11,7 @@ from torch.nn import functional
 from .configuration_compact import CompactConfig
 
 _ACTIVE = 1e-4  # power of the quietest frames that count as speech, relative to the loudest: 40 dB below it
+_ROW = 4096  # samples that are added up by halves
 _FLOOR, _FINE_FLOOR = 1e-4, 1e-5  # added to magnitudes before the logarithm
 
 
@@ -18,10 +21,12 @@ def levelled(samples: Tensor, config: CompactConfig) -> Tensor:
     Clips shorter than the longest FFT are filled up with silence.
     """
     samples = samples.float()
-    samples = samples - samples.mean()  # an offset says something about a sound card, and would count as level
-    gain = 10 ** (config.level_db / 20) / (samples.square().mean().sqrt() + 1e-8)
+    samples = samples - _mean(samples)  # an offset says something about a sound card, and would count as level
+    # In units of 2^-20, which changes no digit: exporting drops the addition of a constant as small as 1e-8.
+    gain = 10 ** (config.level_db / 20) * 2**20 / (_mean(samples.square()).sqrt() * 2**20 + 1e-8 * 2**20)
     stepped = ((samples * gain).clamp(-1, 1) * 32767).trunc() / 32768
-    return functional.pad(stepped, (0, max(0, config.fine_fft - len(stepped))))
+    missing = config.fine_fft - stepped.shape[0]
+    return functional.pad(stepped, (0, missing)) if missing > 0 else stepped
 
 
 def log_mel(samples: Tensor, filters: Tensor, config: CompactConfig) -> Tensor:
@@ -32,7 +37,7 @@ def log_mel(samples: Tensor, filters: Tensor, config: CompactConfig) -> Tensor:
     """
     power = _magnitudes(samples, config.mel_fft, config.mel_hop)[:, :-1].square()
     decades = (filters @ power).clamp(min=1e-10).log10()
-    return (torch.maximum(decades, decades.amax() - 8.0) + 4.0) / 4.0
+    return (torch.maximum(decades, decades.max() - 8.0) + 4.0) / 4.0
 
 
 def frame_statistics(frames: Tensor) -> Tensor:
@@ -51,17 +56,18 @@ def spectrum_statistics(samples: Tensor, config: CompactConfig) -> Tensor:
     magnitudes = _magnitudes(samples, config.spectrum_fft, config.spectrum_hop)
     power = magnitudes.square().sum(0)
     active = power >= power.max() * _ACTIVE
-    if active.sum() < 2:
-        active = torch.ones_like(active)
+    active = (active | (active.sum() < 2)).float()  # as weights: no shape depends on them, which exporting needs
+    count = active.sum()
     log = (magnitudes + _FLOOR).log()
-    relative = (log - log.mean(0, keepdim=True))[:, active]
+    relative = log - log.mean(0, keepdim=True)
+    mean = relative @ active / count
     change = log.diff(dim=1)
-    curvature = log.diff(n=2, dim=0)[:, active].abs().mean(1)
+    curvature = log.diff(n=2, dim=0).abs() @ active / count
     fine = (_magnitudes(samples, config.fine_fft, config.fine_hop) + _FINE_FLOOR).log().mean(1)
     return torch.cat(
         [
-            relative.mean(1),
-            relative.std(1),
+            mean,
+            ((relative - mean[:, None]).square() @ active / (count - 1)).sqrt(),
             change.abs().mean(1),
             change.diff(dim=1).abs().mean(1),
             curvature,
@@ -73,7 +79,24 @@ def spectrum_statistics(samples: Tensor, config: CompactConfig) -> Tensor:
 def _magnitudes(samples: Tensor, fft: int, hop: int) -> Tensor:
     """Shape (fft / 2 + 1, frames); Hann window, frames centred on multiples of `hop`, edges mirrored."""
     window = torch.hann_window(fft, device=samples.device)
-    return torch.stft(samples, fft, hop, window=window, return_complex=True).abs()
+    if not torch.compiler.is_compiling():
+        return torch.stft(samples, fft, hop, window=window, return_complex=True).abs()
+    # What torch.stft becomes in an exported file takes one length only, or is too coarse. So: a product of matrices.
+    frames = functional.pad(samples[None], (fft // 2, fft // 2), mode="reflect")[0].unfold(0, fft, hop)
+    turns = torch.outer(torch.arange(fft), torch.arange(fft // 2 + 1)).remainder(fft).double() / fft
+    real, imaginary = ((window[:, None] * wave(2 * math.pi * turns)).float() for wave in (torch.cos, torch.sin))
+    return ((frames @ real).square() + (frames @ imaginary).square()).sqrt().T
+
+
+def _mean(values: Tensor) -> Tensor:
+    """Of shape (n,). To the last places: the level decides which 16-bit steps samples fall on."""
+    if not torch.compiler.is_compiling():
+        return values.mean()
+    rows = functional.pad(values, (0, _ROW - values.shape[0] % _ROW)).unflatten(0, (-1, _ROW)).double()
+    while rows.shape[1] > 1:  # by halves: some runtimes have no float64, and add up one number after the other
+        rows = rows.unflatten(1, (2, -1))
+        rows = rows[:, 0] + rows[:, 1]
+    return (rows.sum() / values.shape[0]).float()
 
 
 def _moving_average(values: Tensor, width: int) -> Tensor:
