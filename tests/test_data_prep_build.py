@@ -290,7 +290,15 @@ def test_control_c_keeps_what_is_finished_and_leaves_no_process(tmp_path):
         "2",
     ]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, start_new_session=True)
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=environment,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        # A shell's background jobs ignore Ctrl-C, and so do their children: these tests' too, without this.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 40
     while not list(tmp_path.glob("out/.building/parts/*/*.parquet")) and time.monotonic() < deadline:
         time.sleep(0.05)
