@@ -18,7 +18,6 @@ from data_prep.errors import UserError
 from scoring.forward import Forward, WindowScore
 from scoring.linear import Int8Linear, OneDnnLinear, TokenQuantiser, has_bf16, why_not_fp32, why_not_int8
 
-PRECISIONS = ("fp32", "int8", "bf16", "fp16")
 MAX_PROBABILITY_CHANGE = 0.02  # of a reduced precision against fp32, on the first batches of every run
 _GATED_BATCHES = 2
 _HEAD = ("projector", "classifier")  # what the transformers classifiers call what comes after the encoder
@@ -29,8 +28,9 @@ def with_precision(model: PreTrainedModel, precision: str) -> PreTrainedModel:
 
     Args:
         model: float32, in evaluation mode, on its device.
-        precision: one of `PRECISIONS`. int8: linear layers of the encoder on int8 products, see `Int8Linear`; the rest
-            in bfloat16 where the processor multiplies it, else float32. Under all but fp32 the head keeps float32.
+        precision: one of `scoring.choices.PRECISIONS`. int8: linear layers of the encoder on int8 products, see
+            `Int8Linear`; the rest in bfloat16 where the processor multiplies it, else float32. Under all but fp32 the
+            head keeps float32.
 
     Raises:
         UserError: int8 on another device than a CPU.
@@ -45,7 +45,7 @@ def with_precision(model: PreTrainedModel, precision: str) -> PreTrainedModel:
         _say(f"--precision int8 is not possible: {reason}; fp32 is used")
     if precision in ("bf16", "fp16"):
         return _reduced(model, torch.bfloat16 if precision == "bf16" else torch.float16)
-    if not on_cpu or not _replaceable(model):
+    if not on_cpu or not _replaceable(model, exactly=True):
         return model
     reason = why_not_fp32()
     if reason is None:
@@ -112,7 +112,7 @@ def sigmoid(logit: float) -> float:
 
 def _one_dnn(model: PreTrainedModel) -> PreTrainedModel:
     model = _without_copying_weights(model)
-    for name, linear in _replaceable(model):
+    for name, linear in _replaceable(model, exactly=True):
         parent, _, leaf = name.rpartition(".")
         setattr(model.get_submodule(parent), leaf, OneDnnLinear(linear))
     return model
@@ -142,13 +142,18 @@ def _reduced(model: PreTrainedModel, dtype: torch.dtype, leave: Iterable[str] = 
     return reduced
 
 
-def _replaceable(model: PreTrainedModel) -> list[tuple[str, nn.Linear]]:
-    """The linear layers of the encoder; not the head, which stays exact, nor those whose weights others read."""
+def _replaceable(model: PreTrainedModel, exactly: bool = False) -> list[tuple[str, nn.Linear]]:
+    """The linear layers of the encoder; not the head, which stays exact, nor those whose weights others read.
+
+    Args:
+        model: whose layers they are.
+        exactly: the replacement computes in float32, so that layers that insist on it are included.
+    """
     parents = dict(model.named_modules())
     return [
         (name, module)
         for name, module in parents.items()
-        if type(module) is nn.Linear
+        if (type(module) is nn.Linear or (exactly and getattr(module, "always_float32", False)))
         and name.split(".")[0] not in _HEAD
         and not isinstance(parents[name.rpartition(".")[0]], WavLMAttention)  # gives them to torch's attention whole
     ]

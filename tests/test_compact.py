@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,18 @@ def test_padding_company_and_order_change_nothing(model: CompactForAudioClassifi
     assert torch.allclose(logits_of(model, clips, filler=0.7), alone, atol=1e-5)
     assert torch.allclose(logits_of(model, clips[::-1]).flip(0), alone, atol=1e-5)
     assert len({round(float(value), 3) for value in alone[:, 1]}) == len(clips)
+
+
+def test_clips_share_the_cores_without_changing_a_bit(model: CompactForAudioClassification, clips: list) -> None:
+    alone = logits_of(model, clips)
+    torch.set_num_threads(2)
+    try:
+        assert torch.equal(logits_of(model, clips), alone)
+        assert torch.get_num_threads() == 2  # as it was before
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(torch.get_num_threads).result() == 2
+    finally:
+        torch.set_num_threads(1)
 
 
 def test_level_hardly_matters(model: CompactForAudioClassification, clips: list) -> None:

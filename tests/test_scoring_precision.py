@@ -11,8 +11,10 @@ import torch
 from conftest import RECORDINGS
 from torch import nn
 
+from data_prep.audio import load_audio
 from infer import Detector
 from scoring import linear
+from scoring.checkpoint import default_model, load_checkpoint
 from scoring.forward import WindowScore
 from scoring.linear import Int8Linear, OneDnnLinear, TokenQuantiser
 from scoring.precision import Gated, sigmoid, with_precision
@@ -69,6 +71,16 @@ def test_the_given_model_stays_as_it_is(tiny_checkpoint: Path) -> None:
     for name, value in model.state_dict().items():
         assert value.dtype == torch.float32
         assert torch.equal(value, before[name])
+
+
+@pytest.mark.skipif(linear.why_not_fp32() is not None, reason=str(linear.why_not_fp32()))
+def test_float32_stays_exact_where_only_the_products_are_faster() -> None:
+    given = load_checkpoint(default_model(), "cpu").model
+    faster = with_precision(given, "fp32")
+    assert sum(isinstance(m, OneDnnLinear) for m in faster.modules()) == 12  # 6 for each of Whisper's two layers
+    clip = torch.tensor(load_audio(PATHS[0])[:60_000])[None]
+    with torch.inference_mode():
+        assert torch.allclose(faster(clip).logits, given(clip).logits, atol=1e-5)
 
 
 def shifted(by: float) -> Callable[[Sequence[np.ndarray]], list[WindowScore]]:
