@@ -24,7 +24,7 @@ import numpy as np
 from data_prep.audio import SAMPLING_RATE, load_audio
 from evaluation.metrics import equal_error_rate
 from infer import Detector
-from scoring.detector import TIMELINE_HOP_S, TIMELINE_WINDOW_S
+from scoring.choices import TIMELINE_HOP_S, TIMELINE_WINDOW_S
 from scoring.timeline import BIN_SAMPLES, speech_bins
 
 _FADE = SAMPLING_RATE // 50

@@ -7,9 +7,7 @@ import math
 from pathlib import Path
 
 from data_prep.errors import UserError
-from scoring.detector import TIMELINE_HOP_S, TIMELINE_WINDOW_S
-from scoring.portable import BACKENDS
-from scoring.precision import PRECISIONS
+from scoring.choices import BACKENDS, PRECISIONS, TIMELINE_HOP_S, TIMELINE_WINDOW_S
 from scoring.reading import MIN_DURATION_S
 
 _EPILOG = """\

@@ -13,20 +13,16 @@ import torch
 from data_prep.audio import SAMPLING_RATE, AudioError, Source
 from data_prep.errors import UserError
 from scoring.checkpoint import Checkpoint, default_model, load_checkpoint
+from scoring.choices import PRECISIONS, TIMELINE_HOP_S, TIMELINE_WINDOW_S
 from scoring.decision import decide_by
 from scoring.engine import Plan, Result, pack, score_readings
 from scoring.forward import Forward, TorchForward, frame_stride, fuse_head
 from scoring.inputs import has_fixed_length, padding_invariant
 from scoring.linear import has_bf16
 from scoring.portable import PortableForward, PortableModel, load_portable
-from scoring.precision import PRECISIONS, Gated, sigmoid, with_precision
+from scoring.precision import Gated, sigmoid, with_precision
 from scoring.reading import Reading, default_workers
 from scoring.result import Score
-
-# Planted splices, 20 ms frames, the detector in the box: EER 0.48 with windows of 13 s, 0.25 with 4 s, 0.20 with 2 s,
-# 0.24 with 0.6 s; half the hop gains nothing. See benchmarks/localisation.py.
-TIMELINE_WINDOW_S = 2.0
-TIMELINE_HOP_S = 0.5
 
 
 class Detector:

@@ -25,7 +25,6 @@ from scoring.contract import Probe, check_contract, contract, probe_speech
 from scoring.forward import TorchForward, WindowScore, fuse_head
 from scoring.inputs import featurise, has_fixed_length, reads_waveform
 
-BACKENDS = ("torch", "onnx", "openvino")
 MAX_LOGIT_CHANGE = 1e-3  # of the exported model against PyTorch
 # Of models that bring clips to a level in 16-bit steps themselves: one unit in the level's last place moves a sample or
 # two to the next step, here as from one processor to another. It is 0.001 of fake_probability.

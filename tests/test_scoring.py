@@ -270,3 +270,13 @@ def test_an_empty_folder_is_one_sentence(
 def test_a_device_that_is_not_there_is_one_sentence(tiny_checkpoint: Path) -> None:
     with pytest.raises(UserError, match="PyTorch cannot use the device cuda:99 here"):
         Detector.from_pretrained(tiny_checkpoint, device="cuda:99")
+
+
+def test_help_and_mistakes_do_not_wait_for_pytorch() -> None:
+    told = run(sys.executable, "-X", "importtime", "infer.py", "--help")
+    assert "fake_probability" in told.stdout
+    assert "scoring.arguments" in told.stderr
+    assert " torch" not in told.stderr
+    told = run(sys.executable, "-X", "importtime", "infer.py", "x.wav", "--threshold", "3", check=2)
+    assert "expected a probability from 0 to 1" in told.stderr
+    assert " torch" not in told.stderr

@@ -109,7 +109,7 @@ def test_summary_counts_by_kind() -> None:
 # Forks before torch computes anything, so that twenty runs pay for the imports once.
 KILLER = """
     import os, pathlib, random, signal, sys, time
-    import infer
+    import infer, scoring.command
     output, growing, kills = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), int(sys.argv[3])
     options, dice, killed = sys.argv[4:], random.Random(5), 0
     for attempt in range(200):
