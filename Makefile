@@ -16,10 +16,10 @@ demo: $(INSTALLED)  ## recordings → dataset → fine-tuned, evaluated, documen
 	@printf 'dataset   %s\nscores    %s (of all recordings, those it was trained on included)\n' $(DEMO)/dataset $(DEMO)/scores.csv
 
 test: $(INSTALLED)  ## everything
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 test-fast: $(INSTALLED)  ## without what takes long
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
