@@ -18,7 +18,7 @@ from data_prep.labels import LABELS
 from data_prep.layouts import AUTO, Row
 from data_prep.layouts.base import EXAMPLES
 from data_prep.layouts.remote import is_remote
-from data_prep.partition import SplitOptions, achieved, partition
+from data_prep.partition import SplitOptions, achieved, held_out, partition
 from data_prep.parts import Recipe, RecordingFacts, package_versions, part_path, read_fingerprint
 from data_prep.recording import PrepareTask, prepare_recording
 from data_prep.report import DUPLICATE, FAILED, NO_CHUNKS, USED, Outcome, report_of, table
@@ -67,6 +67,7 @@ def build(options: BuildOptions) -> int:
     rows = sample_per_class(found.rows, options.sample_per_class, options.splits.seed)
     _say(f"found {len(found.rows)} recordings, passed over {found.skipped} other files")
     _mention_readings(found)
+    held_out(rows, options.splits)  # a misspelt name is told before hours of decoding
     outcomes = _prepare(rows, output, options)
     outcomes, parted = _with_splits(outcomes, output, options)
     facts = {
@@ -176,11 +177,18 @@ def _with_splits(
             f"the corpus' own splits part {len(parted.crossing)} groups that share a source, speaker or audio, e.g. "
             f"{' and '.join(parted.crossing[0][:2])}; {what}"
         )
+    shares = achieved(rows, parted.splits, seconds)
+    for split, share in shares.items():
+        missing = [label for label in LABELS if not share.get(label)]
+        if missing:
+            _say(
+                f"warning: {split} holds no {missing[0]} recording; nothing can be trained or judged on one class alone"
+            )
     changed = list(outcomes)
     for index, group, split in zip(used, parted.groups, parted.splits, strict=True):
         changed[index] = replace(outcomes[index], group=rows[group].file.name, split=split, left_out=split is None)
     return changed, {
-        "achieved": achieved(rows, parted.splits, seconds),
+        "achieved": shares,
         "groups": len(set(groups)),
         "held_out_recordings": parted.forced,
         "kept_from_corpus": parted.kept,

@@ -108,8 +108,18 @@ def partition(rows: Sequence[Row], groups: Sequence[int], seconds: Sequence[floa
 def _demanded(rows: Sequence[Row], options: SplitOptions) -> list[int]:
     """The recordings that the options name for test."""
     demanded = _listed(rows, options.test_manifest) if options.test_manifest else []
+    return demanded + held_out(rows, options)
+
+
+def held_out(rows: Sequence[Row], options: SplitOptions) -> list[int]:
+    """The recordings of the generators and speakers that the options hold out.
+
+    Raises:
+        UserError: a name that no recording has.
+    """
+    found: list[int] = []
     for what, names, told in (
-        ("generator", options.hold_out_generators, [row.generator for row in rows]),
+        ("generator", options.hold_out_generators, [row.generator if row.label == "fake" else None for row in rows]),
         ("speaker", options.hold_out_speakers, [row.speaker for row in rows]),
     ):
         present = sorted({name for name in told if name})
@@ -117,8 +127,8 @@ def _demanded(rows: Sequence[Row], options: SplitOptions) -> list[int]:
             if name not in present:
                 known = examples(present) if present else f"none: no recording has a known {what}"
                 raise UserError(f"--hold-out-{what} {name} is no {what} of these recordings; known are {known}")
-        demanded += [index for index, name in enumerate(told) if name in names]
-    return demanded
+        found += [index for index, name in enumerate(told) if name in names]
+    return found
 
 
 def _listed(rows: Sequence[Row], manifest: Path) -> list[int]:

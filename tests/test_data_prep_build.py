@@ -322,6 +322,26 @@ def _group_exists(group: int) -> bool:
     return True
 
 
+def test_a_misspelt_held_out_name_is_told_before_anything_is_decoded(corpus, tmp_path, capsys):
+    assert run(corpus, "--output", tmp_path / "out", "--hold-out-generator", "gan") == 2
+    shown = capsys.readouterr().err
+    assert "--hold-out-generator gan is no generator of these recordings; known are none" in shown
+    assert "preparing" not in shown
+
+
+def test_a_split_with_one_class_is_warned_of(corpus, tmp_path, capsys):
+    copy = tmp_path / "corpus"
+    shutil.copytree(corpus, copy)
+    names = sorted(str(path.relative_to(copy)) for path in copy.rglob("*.wav"))
+    splits = {"real": iter(("train", "train", "validation")), "fake": iter(("train", "train", "validation", "test"))}
+    rows = [f"{name},{label},{next(splits[label])}" for name in names for label in [name.split(os.sep)[0]]]
+    (copy / "metadata.csv").write_text("\n".join(["file_name,label,split", *rows]) + "\n", encoding="utf-8")
+    assert run(copy, "--output", tmp_path / "out", "--group-by", "source") == 0
+    assert [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning")] == [
+        "warning: test holds no real recording; nothing can be trained or judged on one class alone"
+    ]
+
+
 def test_near_duplicates_stay_in_one_split_and_are_reported(corpus, tmp_path):
     copy = tmp_path / "corpus"
     shutil.copytree(corpus, copy)
