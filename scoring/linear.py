@@ -21,9 +21,8 @@ class OneDnnLinear(nn.Module):
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
-        bias = None if linear.bias is None else linear.bias.detach().float()
-        self.register_buffer("bias", bias, persistent=False)
-        packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach().float(), None)
+        self.register_buffer("bias", linear.bias.detach() if linear.bias is not None else None, persistent=False)
+        packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), None)
         self._packed = packed  # an opaque tensor, which buffers cannot hold
 
     def forward(self, hidden: Tensor) -> Tensor:
