@@ -25,12 +25,15 @@ figure{margin:0}figcaption{font-size:.9rem;color:#4a5866;overflow-wrap:anywhere}
 
 def page(title: str, body: Sequence[str]) -> str:
     """A whole document. `title` is escaped, `body` is HTML."""
+    return page_start(title) + "\n".join(body) + "</body></html>\n"
+
+
+def page_start(title: str) -> str:
+    """A document up to its heading. HTML needs no closing tags, so that a page may grow as long as there is news."""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>"
-        + "\n".join(body)
-        + "</body></html>\n"
     )
 
 

@@ -83,7 +83,9 @@ def _parser() -> argparse.ArgumentParser:
         "abstain (may answer uncertain), or bayes:PRIOR,MISS,FALSE_ACCEPT from the stored calibration",
     )
     parser.add_argument("--fake-label", help="class name that means fake, where the checkpoint's names do not say")
-    parser.add_argument("--timeline", type=Path, metavar="DIR", help="write when in each file the evidence lies")
+    parser.add_argument(
+        "--timeline", type=Path, metavar="DIR", help="write when in each file the evidence lies; see index.html"
+    )
     parser.add_argument(
         "--timeline-window-s", type=float, default=TIMELINE_WINDOW_S, metavar="S",
         help=f"with --timeline and a model without evidence for each frame, such as the one in the box: windows "

@@ -90,7 +90,7 @@ def score_shard(arguments: Namespace, shard: Shard) -> int:
     meet(shard)
     done = earlier_rows(arguments.output) if arguments.resume else set()
     with ScoreWriter(part_path(arguments.output, shard), arguments.resume) as writer:
-        summary = write_rows(detector, files, writer, arguments, done)
+        summary = write_rows(detector, files, writer, arguments, done, shard)
     meet(shard)
     if shard.index == 0:
         join(arguments.output, (str(file.path) for file in _files(arguments)))
@@ -100,10 +100,18 @@ def score_shard(arguments: Namespace, shard: Shard) -> int:
 
 
 def write_rows(
-    detector: Detector, files: Iterator[AudioFile], writer: ScoreWriter, arguments: Namespace, done: set[str]
+    detector: Detector,
+    files: Iterator[AudioFile],
+    writer: ScoreWriter,
+    arguments: Namespace,
+    done: set[str],
+    shard: Shard | None = None,
 ) -> Summary:
     """Score the files that are not `done`, writing each row as soon as it is known."""
-    timelines = TimelineWriter(arguments.timeline, not arguments.no_pictures) if arguments.timeline else None
+    timelines = None
+    if arguments.timeline:
+        page = "index.html" if shard is None else f"index.{shard.index}.html"
+        timelines = TimelineWriter(arguments.timeline, not arguments.no_pictures, page, arguments.resume)
     summary = Summary(kept=len(done))
     todo = (file for file in files if str(file.path) not in done)
     with tqdm(unit=" files", file=sys.stderr) as bar:

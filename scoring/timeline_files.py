@@ -1,4 +1,4 @@
-"""A recording's timeline as files: JSON, Audacity labels, RTTM and a picture."""
+"""A recording's timeline as files: JSON, Audacity labels, RTTM and a picture; and a page that shows them all."""
 
 from __future__ import annotations
 
@@ -15,27 +15,31 @@ from data_prep.errors import UserError
 from scoring.engine import Result
 from scoring.result import Score
 from scoring.timeline import BIN_S, Segment, Timeline, segments
+from scoring.timeline_page import TimelinePage
 
 _VALUES_A_LINE = 500
 
 
 class TimelineWriter:
-    """Writes `NAME.json`, `NAME.labels.txt`, `NAME.rttm` and `NAME.png` under a folder.
+    """Writes `NAME.json`, `NAME.labels.txt`, `NAME.rttm` and `NAME.png` under a folder, and a page of all of them.
 
     Args:
         folder: created when missing.
         pictures: whether to draw.
+        page: name of the page in the folder.
+        resume: add to the page that is there.
 
     Raises:
         UserError: the folder cannot be written to, or matplotlib is missing.
     """
 
-    def __init__(self, folder: Path, pictures: bool = True) -> None:
+    def __init__(self, folder: Path, pictures: bool = True, page: str = "index.html", resume: bool = False) -> None:
         self.folder = folder
         self._pictures = pictures
         self._taken: set[str] = set()
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            self._page = TimelinePage(folder / page, resume)
         except OSError as error:
             raise UserError(f"cannot write --timeline {folder} ({error.strerror or error})") from error
         if pictures:
@@ -72,6 +76,7 @@ class TimelineWriter:
             from scoring.picture import draw  # matplotlib takes a second to import
 
             draw(_beside(stem, ".png"), Path(name).name, row, result, curve)
+        self._page.add(row, stem, self._pictures, found)
         return target
 
     def _stem(self, name: str) -> Path:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
 import torch
-from conftest import save_tiny
+from conftest import RECORDINGS, run, save_tiny
 from transformers import (
     ASTConfig,
     ASTFeatureExtractor,
@@ -190,3 +196,38 @@ def test_short_windows_localise_and_leave_the_score_alone(speech: np.ndarray) ->
     assert not np.isnan(fine.timeline.logits).any()
     assert abs(np.argmax(fine.timeline.logits) * 0.02 - 12.5) < 1
     assert np.ptp(fine.timeline.logits) > 2 * np.ptp(coarse.timeline.logits)
+
+
+class _Addresses(HTMLParser):
+    """What a page points at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found += [unquote(value) for name, value in attrs if name in ("src", "href")]
+
+
+def test_the_page_leads_to_every_recording_and_grows_when_resumed(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    names = ['a b & "c" #1 %.mp3', "ü/<b>.mp3"]
+    for name in names:
+        (tmp_path / "calls" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(RECORDINGS / "fake" / "kokoro_bf_alice.mp3", tmp_path / "calls" / name)
+    (tmp_path / "calls" / "junk.mp3").write_bytes(b"junk")
+    folder, output = tmp_path / "timeline", tmp_path / "scores.csv"
+    command = [sys.executable, "infer.py", tmp_path / "calls", "--model", tiny_checkpoint, "--threshold", "0.01"]
+    command += ["--timeline", folder, "--output", output]
+    run(*command, "--include", "a b*")
+    run(*command, "--resume", check=1)
+    text = (folder / "index.html").read_text(encoding="utf-8")
+    assert text.count("<section>") == 2  # the first is not there twice, the junk not at all
+    page = _Addresses()
+    page.feed(text)
+    assert len(page.found) == 2 * 3
+    assert all((folder / address).is_file() for address in page.found)
+    assert {(folder / address).resolve() for address in page.found} >= {tmp_path / "calls" / name for name in names}
+    assert "<b>.mp3" not in text
+    assert re.search(r'hear\(this, \d+\.\d\d\)">\d+\.\d–\d+\.\d s', text)
+    first = json.loads(next(folder.rglob("a b*.json")).read_text(encoding="utf-8"))["segments"]
+    assert text.split("</section>")[0].count("<button ") == min(12, sum(s["label"] == "fake" for s in first))
