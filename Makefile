@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO := out/demo
 
+# Whole files to a process, in conftest.py's order: what a file's tests share is made once.
+IN_TWO := -n 2 --dist loadfile --no-loadscope-reorder
+
 .PHONY: demo test test-fast lint clean
 
 demo: $(INSTALLED)  ## recordings → dataset → fine-tuned, evaluated, documented detector → scored folder
@@ -16,10 +19,10 @@ demo: $(INSTALLED)  ## recordings → dataset → fine-tuned, evaluated, documen
 	@printf 'dataset   %s\nscores    %s (of all recordings, those it was trained on included)\n' $(DEMO)/dataset $(DEMO)/scores.csv
 
 test: $(INSTALLED)  ## everything
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest $(IN_TWO)
 
 test-fast: $(INSTALLED)  ## without what takes long
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
+	$(BIN)/python -m pytest $(IN_TWO) -m "not slow"
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -41,16 +41,15 @@ PRELOADED = Preloaded(ENVIRONMENT)
 
 
 def run(
-    *command: object, check: int | None = 0, cwd: Path = ROOT, fresh: bool = False, **environment: str
+    *command: object, check: int | None = 0, cwd: Path = ROOT, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command of the project as a user would.
+    """Run a command of the project as a user would; `check` is the expected exit status, None any.
 
-    Args:
-        command: its words; `check` is the expected exit status, None any. cwd: where.
-        fresh: in a process that has imported nothing; implied by an `environment` and by anything but a Python script.
+    A Python script or module starts from `PRELOADED`; any other command, options of Python itself and an `environment`
+    of its own get a process that has imported nothing.
     """
     words = [str(word) for word in command]
-    if not fresh and not environment and words[0] == sys.executable and (words[1] == "-m" or words[1].endswith(".py")):
+    if not environment and words[0] == sys.executable and (words[1] == "-m" or words[1].endswith(".py")):
         done = PRELOADED.run(words[1:], cwd)
     else:
         environment = {**ENVIRONMENT, **environment}

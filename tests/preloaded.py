@@ -1,11 +1,12 @@
 """A process that has loaded PyTorch and the project, and forks for every command: imports are half of a short run.
 
 A command runs in a process, a working folder and an environment of its own, as `python SCRIPT …` would. What depends on
-a process that has imported nothing yet is tested with a real one (`fresh=True` of `conftest.run`).
+a process that has imported nothing yet is tested with a real one; see `conftest.run`.
 """
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import runpy
@@ -91,14 +92,7 @@ def _become(request: dict) -> None:
             print(end.code, file=sys.stderr)
     except BaseException:
         traceback.print_exc()
-    sys.stdin = open(os.devnull)  # noqa: SIM115
-    _finish(status)
-
-
-def _finish(status: int) -> None:
-    """End as the interpreter does: threads joined, exit handlers called, output flushed; but not the server's loop."""
-    import atexit
-
+    # End as the interpreter does, and not in the server's loop.
     threading._shutdown()
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):

@@ -13,8 +13,6 @@ from evaluation.gaps import gaps
 from model_card.record import Record
 from training.summary import format_results
 
-pytestmark = pytest.mark.xdist_group("demo")  # one process, or two would each make what these share
-
 SHIPPED = ROOT / "checkpoints" / "compact"
 
 

@@ -14,8 +14,6 @@ from data_prep.read_dataset import read_splits
 from evaluation.__main__ import main
 from evaluation.leave_out import leave_one_generator_out, without
 
-pytestmark = pytest.mark.xdist_group("evaluation_leave_out")  # one process, or two would each make what these share
-
 
 @pytest.fixture(scope="module")
 def named(dataset_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -25,8 +25,6 @@ from evaluation.score_dataset import score_rows
 from evaluation.score_files import read_scores
 from infer import Detector
 
-pytestmark = pytest.mark.xdist_group("evaluation_report")  # one process, or two would each make what these share
-
 PICTURES = ("roc", "det", "precision_recall", "confusion_matrix", "score_histogram", "reliability")
 QUICK = ("--resamples", "50")
 

@@ -19,8 +19,6 @@ from evaluation.clips import ScoredClips
 from evaluation.measure import Judge
 from evaluation.stress import CLEAN, Channel, chosen, compare_conditions, first_failures
 
-pytestmark = pytest.mark.xdist_group("evaluation_stress")  # one process, or two would each make what these share
-
 SOME = ("telephone", "white_0dB", "lead_1s")
 
 

@@ -20,8 +20,6 @@ from model_card.__main__ import write
 from model_card.build import render_card, write_card
 from model_card.record import Record
 
-pytestmark = pytest.mark.xdist_group("model_card")  # one process, or two would each make what these share
-
 SYSTEM_E = Path(__file__).parent / "data" / "system_e"
 TEMPLATES = ROOT / "model_card"
 

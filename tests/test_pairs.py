@@ -14,8 +14,6 @@ from data_prep.errors import UserError
 from data_prep.pairs import load_pair, make_pairs, read_pairs
 from data_prep.provenance import read_provenance
 
-pytestmark = pytest.mark.xdist_group("pairs")  # one process, or two would each make what these share
-
 GROUPS = {"vctk_p226.wav": "alike", "vctk_p227.flac": "alike", "vctk_p225.mp3": "other"}
 
 

@@ -22,8 +22,6 @@ from infer import Detector
 from scoring import checkpoint
 from scoring.contract import Probe, check_contract, probe_speech
 
-pytestmark = pytest.mark.xdist_group("shipped_detector")  # one process, or two would each make what these share
-
 FOLDER = ROOT / "checkpoints" / "compact"
 TWO = ("real/vctk_p226.wav", "fake/kokoro_am_michael.wav")
 
