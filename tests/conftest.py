@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from building import small_corpus
 from preloaded import Preloaded
 from transformers import AutoConfig, AutoModelForAudioClassification, Wav2Vec2FeatureExtractor, set_seed
 
@@ -87,6 +88,11 @@ def save_tiny(folder: Path, seed: int = 0, **changes: object) -> Path:
     layer_norm = config.feat_extract_norm == "layer"
     Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=layer_norm).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_corpus(tmp_path_factory.mktemp("data") / "corpus")
 
 
 @pytest.fixture(scope="session")

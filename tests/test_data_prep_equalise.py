@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from building import write_wav
 from datasets import load_from_disk
-from test_data_prep_build import write_wav
 
 from data_prep.__main__ import main
 from data_prep.audio import SAMPLING_RATE, load_audio
