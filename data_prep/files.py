@@ -136,6 +136,11 @@ def find_audio_files(inputs: Sequence[str | Path]) -> AudioFileSearch:
     return AudioFileSearch(paths)
 
 
+def readable_name(name: str) -> str:
+    """A file's name as text that any file or page takes; bytes in it that are no UTF-8 become question marks."""
+    return name.encode("utf-8", "replace").decode("utf-8")
+
+
 def _is_folder(entry: os.DirEntry) -> bool:
     try:
         return entry.is_dir()

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 
 from data_prep.errors import UserError
-from scoring.choices import BACKENDS, PRECISIONS, TIMELINE_HOP_S, TIMELINE_WINDOW_S
+from scoring.choices import BACKENDS, EXPORTED, PRECISIONS, TIMELINE_HOP_S, TIMELINE_WINDOW_S
 from scoring.reading import MIN_DURATION_S
 
 _EPILOG = """\
@@ -36,7 +36,7 @@ def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:
     arguments = parser.parse_args(words)
     if arguments.save is not None and (arguments.layers is None or arguments.model is None):
         raise UserError("--save writes a model shortened by --layers N; give --model and --layers too")
-    if arguments.export is not None and arguments.export[0] not in BACKENDS[1:]:
+    if arguments.export is not None and arguments.export[0] not in EXPORTED:
         raise UserError(f"--export is {' '.join(arguments.export)}; expected --export onnx|openvino DIR")
     no_paths = arguments.check is not None or arguments.save is not None or arguments.export is not None
     if not no_paths and not arguments.paths:

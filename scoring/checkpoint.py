@@ -15,9 +15,9 @@ from data_prep.audio import SAMPLING_RATE
 from data_prep.errors import UserError
 from data_prep.hub import cache_only, check_name, first_line, offline_hint
 from data_prep.labels import fake_index
+from scoring.choices import EXPORTED
 from scoring.layers import keep_layers
 
-EXPORTED = {"onnx": "model.onnx", "openvino": "model.xml"}  # backend: the file `infer.py --export` writes for it
 DEFAULT_MODEL = Path(__file__).resolve().parents[1] / "checkpoints" / "compact"
 
 

@@ -12,6 +12,7 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from data_prep.files import readable_name
 from scoring.engine import Result
 from scoring.result import Score
 from scoring.timeline import BIN_S
@@ -84,5 +85,5 @@ def _clock(seconds: float, duration_s: float) -> str:
 
 def _printable(title: str) -> str:
     """File names may hold anything; "$" starts mathematics in matplotlib."""
-    text = title.encode("utf-8", "replace").decode("utf-8").replace("$", r"\$")
+    text = readable_name(title).replace("$", r"\$")
     return text if len(text) <= 60 else text[:57] + "…"

@@ -20,7 +20,8 @@ from data_prep.audio import SAMPLING_RATE
 from data_prep.errors import UserError
 from data_prep.hub import first_line
 from data_prep.labels import fake_index
-from scoring.checkpoint import EXPORTED, Checkpoint
+from scoring.checkpoint import Checkpoint
+from scoring.choices import EXPORTED
 from scoring.contract import Probe, check_contract, contract, probe_speech
 from scoring.forward import TorchForward, WindowScore, fuse_head
 from scoring.inputs import featurise, has_fixed_length, reads_waveform

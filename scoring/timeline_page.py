@@ -8,11 +8,13 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
+from data_prep.files import readable_name
 from data_prep.page import COLOURS, page_start
 from scoring.result import Score
 from scoring.timeline import Segment
 
 _MOST_PASSAGES = 12
+_TONES = {"fake": "bad", "real": "good"}  # classes of the page's style
 _INTRODUCTION = f"""
 <style>section{{border-top:1px solid #dde3ea;padding:1rem 0}}section h2{{margin:0;overflow-wrap:anywhere}}
 audio{{width:100%;margin:.4rem 0}}button{{font:inherit;margin:.2rem .4rem .2rem 0;padding:.1rem .6rem;cursor:pointer;
@@ -51,15 +53,16 @@ class TimelinePage:
         """
         folder = self._path.parent
         here = os.path.relpath(stem, folder)
+        name = readable_name(here)
         parts = [
-            f"<section><h2>{escape(_readable(here))}</h2>",
-            f'<p><b class="{"bad" if row.prediction == "fake" else "good" if row.prediction == "real" else "muted"}">'
-            f"{escape(str(row.prediction))}</b> P(fake) {row.fake_probability:.3f}, threshold {row.threshold:.3f}, "
+            f"<section><h2>{escape(name)}</h2>",
+            f'<p><b class="{_TONES.get(row.prediction, "muted")}">{row.prediction}</b> '
+            f"P(fake) {row.fake_probability:.3f}, threshold {row.threshold:.3f}, "
             f'{row.duration_s:,.1f} s · <a href="{_link(here)}.json">numbers</a></p>',
         ]
         if picture:
-            alt = f"Waveform and P(fake) over time of {_readable(here)}"
-            parts.append(f'<img loading="lazy" src="{_link(here)}.png" alt="{escape(alt)}">')
+            alt = escape(f"Waveform and P(fake) over time of {name}")
+            parts.append(f'<img loading="lazy" src="{_link(here)}.png" alt="{alt}">')
         source = os.path.relpath(row.path, folder)
         parts.append(f'<audio controls preload="none" src="{_link(source)}"></audio>')
         parts.append(f"<p>{_passages(found)}</p></section>\n")
@@ -84,7 +87,3 @@ def _passages(found: Sequence[Segment]) -> str:
 def _link(path: str) -> str:
     """A relative address; names may hold anything, also bytes that are no text."""
     return quote(os.fsencode(path).replace(os.sep.encode(), b"/"))
-
-
-def _readable(name: str) -> str:
-    return name.encode("utf-8", "replace").decode("utf-8")
