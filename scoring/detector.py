@@ -16,7 +16,7 @@ from scoring.checkpoint import Checkpoint, default_model, load_checkpoint
 from scoring.choices import PRECISIONS, TIMELINE_HOP_S, TIMELINE_WINDOW_S
 from scoring.decision import decide_by
 from scoring.engine import Plan, Result, pack, score_readings
-from scoring.forward import Forward, TorchForward, frame_stride, fuse_head
+from scoring.forward import Forward, OneAtATime, TorchForward, frame_stride, fuse_head
 from scoring.inputs import has_fixed_length, padding_invariant
 from scoring.linear import has_bf16
 from scoring.portable import PortableForward, PortableModel, load_portable
@@ -30,6 +30,8 @@ class Detector:
 
     The score of a recording is P(fake) from the mean over its speech windows of the float32 logit difference fake
     minus real. A recording no longer than one window is scored whole, exactly as transformers alone would score it.
+
+    Several threads may use one detector. For samples that are still coming see `scoring.stream.StreamingDetector`.
     """
 
     def __init__(
@@ -55,7 +57,7 @@ class Detector:
         self.decision = decide_by(checkpoint.stored, threshold, operating_point)
         self.threshold_is_default = self.decision.is_default
         self.threshold = self.decision.threshold
-        self._forward = build_forward(checkpoint, precision)
+        self._forward = OneAtATime(build_forward(checkpoint, precision))
 
     @classmethod
     def from_pretrained(
@@ -173,6 +175,10 @@ class Detector:
     def analyse_files(self, paths: Iterable[str | os.PathLike], *, with_timeline: bool = False) -> Iterator[Result]:
         """As `score_files`, for the sums behind each row; see `row`."""
         readings = (Reading(Path(path), peaks=[] if with_timeline else None) for path in paths)
+        return self.analyse_readings(readings, with_timeline=with_timeline)
+
+    def analyse_readings(self, readings: Iterable[Reading], *, with_timeline: bool = False) -> Iterator[Result]:
+        """As `analyse_files`, for readings whose progress the caller follows, or whose samples a listener hears."""
         return score_readings(readings, self._forward, self.plan, with_timeline)
 
     def row(self, result: Result, name: str | None = None) -> Score:
