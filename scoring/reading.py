@@ -90,6 +90,7 @@ class Reading:
     track: SpeechTrack = field(default_factory=SpeechTrack)
     peaks: list[np.ndarray] | None = None  # see `_note_peaks`
     listener: Callable[[np.ndarray], None] | None = None
+    channel: int | None = None  # of a file: this one alone, counted from 0, in place of the mean of all
 
     @property
     def duration_s(self) -> float:
@@ -105,7 +106,7 @@ class Reading:
         if isinstance(self.source, np.ndarray):
             yield from self._speaking([_resampled(self.source, self.sampling_rate)], window, hop)
             return
-        with AudioReader(self.source) as reader:
+        with AudioReader(self.source, channel=self.channel) as reader:
             yield from self._speaking(reader.blocks(), window, hop)
 
     def _speaking(self, blocks: Iterable[np.ndarray], window: int, hop: int) -> Iterator[Window]:

@@ -76,6 +76,11 @@ class StreamingDetector:
         """Seconds of audio heard."""
         return self._reading.duration_s
 
+    @property
+    def speech_s(self) -> float:
+        """Seconds of speech heard, of the frames that are whole."""
+        return self._reading.track.speech_s(0, self._reading.track.samples)
+
     def feed(self, samples: np.ndarray) -> list[Verdict]:
         """Hear the next samples.
 

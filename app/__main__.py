@@ -1,0 +1,162 @@
+"""Serve the page and the API: `python -m app --model M`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from app.settings import DEFAULT_PORT, LOCAL_HOSTS, Settings
+from data_prep.errors import UserError, run_command
+
+if TYPE_CHECKING:
+    from scoring.detector import Detector
+
+_EPILOG = """\
+  python -m app                                        the detector in the box, at http://127.0.0.1:7860
+  python -m app --model OUT --operating-point fpr_0.01
+  DEEPFAKE_API_KEY=… python -m app --host 0.0.0.0      for other machines, which have to send the key
+
+/ is the page, /docs lists the routes, /v1/stream is the live socket. Recordings are removed as soon as they are scored,
+nothing is sent anywhere, and no address that a client names is ever fetched. exit status: 0 ended, 2 not started (wrong
+model, option or port), 130 Ctrl-C"""
+
+
+def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line.
+
+    Raises:
+        UserError: a number out of range.
+    """
+    default = Settings()
+    parser = argparse.ArgumentParser(
+        prog="python -m app", description="Serve a speech deepfake detector: a page, a REST API and a live socket.",
+        epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("--model", help="model folder or Hub id; default: the detector in checkpoints/compact")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default 127.0.0.1: this machine)")
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help=f"default {DEFAULT_PORT}; 0: a free one")
+    parser.add_argument("--operating-point", metavar="NAME", help="decide by it where a request names none")
+    parser.add_argument("--device", help="torch device; default: cuda where there is one")
+    parser.add_argument("--fake-label", help="class name that means fake, where the checkpoint's names do not say")
+    parser.add_argument(
+        "--api-key", help="ask it of every client; better in the environment as DEEPFAKE_API_KEY, unseen by others"
+    )
+    parser.add_argument(
+        "--allow-origin", action="append", default=[], metavar="URL", help="let pages of this origin in"
+    )
+    parser.add_argument("--allow-host", action="append", default=[], metavar="NAME", help="answer to this name too")
+    parser.add_argument("--max-upload-mb", type=float, default=default.max_upload_mb, metavar="MB", help="of a request")
+    parser.add_argument("--max-duration-s", type=float, default=default.max_duration_s, metavar="S", help="of a file")
+    parser.add_argument(
+        "--max-job-duration-s", type=float, default=default.max_job_duration_s, metavar="S", help="of a file of a job"
+    )
+    parser.add_argument("--time-limit-s", type=float, default=default.time_limit_s, metavar="S", help="to an answer")
+    parser.add_argument("--max-waiting", type=int, default=default.max_waiting, metavar="N", help="recordings queued")
+    parser.add_argument("--max-per-client", type=int, default=default.max_per_client, metavar="N", help="of one client")
+    arguments = parser.parse_args(words)
+    for name in (
+        "max_upload_mb",
+        "max_duration_s",
+        "max_job_duration_s",
+        "time_limit_s",
+        "max_waiting",
+        "max_per_client",
+    ):
+        if getattr(arguments, name) <= 0:
+            raise UserError(f"--{name.replace('_', '-')} is {getattr(arguments, name):g}; expected more than 0")
+    if not 0 <= arguments.port <= 65535:
+        raise UserError(f"--port is {arguments.port}; expected 0 to 65535")
+    return arguments
+
+
+def settings_of(arguments: argparse.Namespace) -> Settings:
+    """The settings asked for; listening at this machine alone, only its own names are answered to."""
+    local = arguments.host in LOCAL_HOSTS
+    hosts = (*LOCAL_HOSTS, *arguments.allow_host) if local or arguments.allow_host else None
+    return Settings(
+        max_upload_mb=arguments.max_upload_mb,
+        max_duration_s=arguments.max_duration_s,
+        max_job_duration_s=arguments.max_job_duration_s,
+        time_limit_s=arguments.time_limit_s,
+        max_waiting=arguments.max_waiting,
+        max_per_client=arguments.max_per_client,
+        api_key=arguments.api_key or os.environ.get("DEEPFAKE_API_KEY") or None,
+        origins=tuple(arguments.allow_origin),
+        hosts=hosts,
+    )
+
+
+def serve(arguments: argparse.Namespace) -> int:
+    """Serve until a signal comes.
+
+    Raises:
+        UserError: the model cannot be loaded, the port is taken, or a package of the extra is missing.
+    """
+    try:
+        import fastapi_offline  # noqa: F401
+        import markdown_it  # noqa: F401
+        import multipart  # noqa: F401
+        import uvicorn
+        import websockets  # noqa: F401
+
+        from app.server import create_app
+    except ImportError as error:
+        raise UserError(f"the server needs {error.name}; run: pip install 'speech-deepfake-detection[app]'") from error
+    problems: list[Exception] = []
+
+    def failed(error: Exception) -> None:
+        problems.append(error)
+        server.should_exit = True
+
+    app = create_app(_loader(arguments), settings_of(arguments), failed)
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO, stream=sys.stderr)
+    config = uvicorn.Config(
+        app, host=arguments.host, port=arguments.port, http="h11", ws="websockets", log_level="warning",
+        access_log=False, server_header=False, ws_max_size=1 << 20, ws_max_queue=32, timeout_keep_alive=15,
+        timeout_graceful_shutdown=10, h11_max_incomplete_event_size=32 << 10,
+    )  # fmt: skip
+    server = uvicorn.Server(config)
+    try:
+        socket = config.bind_socket()
+    except SystemExit as error:  # uvicorn logs why and leaves
+        raise UserError(f"cannot listen at {arguments.host}:{arguments.port}; is it in use? try --port 0") from error
+    host, port = socket.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    print(f"http://{shown}:{port}  (page; /docs: API)", file=sys.stderr, flush=True)
+    server.run([socket])
+    if problems:
+        raise (
+            problems[0]
+            if isinstance(problems[0], UserError)
+            else UserError(f"the model cannot be loaded: {problems[0]}")
+        )
+    return 0
+
+
+def _loader(arguments: argparse.Namespace) -> Callable[[], Detector]:
+    def load() -> Detector:
+        from transformers.utils.logging import disable_progress_bar
+
+        from scoring.detector import Detector
+
+        disable_progress_bar()
+        return Detector.from_pretrained(
+            arguments.model,
+            device=arguments.device,
+            operating_point=arguments.operating_point,
+            fake_label=arguments.fake_label,
+        )
+
+    return load
+
+
+def main(words: list[str] | None = None) -> int:
+    return run_command(lambda: serve(parse_arguments(words)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,298 @@
+"""The typed answers of the API, and how a recording's analysis becomes a row."""
+
+from __future__ import annotations
+
+import base64
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, Field
+from scipy import stats
+
+from app.listening import BANDS, MIN_EVIDENCE_S
+from app.service import Analysis, Job
+from data_prep.audio import SAMPLING_RATE
+from data_prep.errors import UserError
+from scoring.decision import Decision, decide_by
+from scoring.detector import Detector
+from scoring.precision import sigmoid
+from scoring.result import Score
+from scoring.timeline import BIN_S, segments
+
+STORED = "stored"  # the name of the decision threshold that the checkpoint stores, where no point is asked for
+_COLUMNS = 1500  # of a timeline, at most
+Probability = Annotated[float, Field(ge=0, le=1)]
+Detail = Literal["score", "segments", "full"]
+Channels = Literal["mix", "each"]
+
+
+class Interval(BaseModel):
+    """95 % interval, exact for independent clips (Clopper and Pearson 1934)."""
+
+    low: Probability
+    high: Probability
+
+
+class OperatingPoint(BaseModel):
+    """A decision threshold, and what it got wrong on the validation clips; null where that is not recorded."""
+
+    name: str
+    threshold: Probability = Field(description="fake from this fake_probability on")
+    real_below: Probability = Field(description="below the threshold only for `abstain`, which says uncertain between")
+    fpr: Probability | None = Field(None, description="share of real recordings called fake")
+    fnr: Probability | None = Field(None, description="share of fakes called real")
+    fpr_interval: Interval | None = None
+    fnr_interval: Interval | None = None
+    n_real: int | None = None
+    n_fake: int | None = None
+    rule: str | None = None
+    supported: bool = True
+    note: str | None = None
+
+
+class SegmentAnswer(BaseModel):
+    start_s: float
+    stop_s: float
+    label: Literal["real", "fake"]
+    fake_probability: Probability
+
+
+class WindowAnswer(BaseModel):
+    start_s: float
+    stop_s: float
+    fake_probability: Probability
+
+
+class WarningAnswer(BaseModel):
+    code: str
+    text: str
+
+
+class Picture(BaseModel):
+    """For drawing: columns of `column_s` seconds. Levels are 0 to 255, `bands` a column, low frequencies first."""
+
+    column_s: float
+    fake_probability: list[Probability | None]
+    peaks: list[float]
+    spectrogram: str = Field(description="base64 of unsigned bytes, column after column")
+    bands: int = BANDS
+    max_hz: int = SAMPLING_RATE // 2
+
+
+class Row(BaseModel):
+    """One recording, or one channel of it. What could not be scored has an `error` and no `fake_probability`."""
+
+    file: str
+    channel: int | None = Field(None, description="counted from 0; null: the mean of all channels")
+    fake_probability: Probability | None
+    prediction: Literal["fake", "real", "uncertain"] | None
+    verdict: Literal["fake", "real", "cannot_tell"] = Field(
+        description=f"cannot_tell: no speech, less than {MIN_EVIDENCE_S} s of it, or between the bounds of `abstain`"
+    )
+    threshold: Probability
+    operating_point: OperatingPoint
+    duration_s: float | None
+    speech_s: float | None = None
+    windows: int
+    max_window: Probability | None
+    agreeing_windows: Probability | None = Field(None, description="share of windows on the file's side")
+    segments: list[SegmentAnswer] = []
+    window_scores: list[WindowAnswer] = []
+    warnings: list[WarningAnswer] = []
+    sentence: str
+    error: str | None = None
+    picture: Picture | None = None
+
+
+class ScoreAnswer(BaseModel):
+    rows: list[Row]
+
+
+class JobFile(BaseModel):
+    file: str
+    channel: int | None = None
+    progress: Probability | None = Field(None, description="share that was read; null while the length is not known")
+
+
+class JobAnswer(BaseModel):
+    """A job's `id` is its only key: keep it to yourself."""
+
+    id: str
+    status: Literal["running", "done"]
+    files: list[JobFile]
+    rows: list[Row] = Field([], description="those that are done, in the order of the files")
+
+
+class Problem(BaseModel):
+    """Why there is no answer; `rows` say it for each file where the reasons lie in the files."""
+
+    detail: str
+    rows: list[Row] = []
+
+
+class Points:
+    """The operating points of a detector, by name."""
+
+    def __init__(self, detector: Detector) -> None:
+        self._detector = detector
+        self._stored = detector.checkpoint.stored
+        self._measured = _measured_at_threshold(detector)
+        names = [*self._stored.get("operating_points", {})]
+        if names and self._stored.get("abstention"):
+            names.append("abstain")
+        self.all = [self.get(name)[1] for name in (STORED, *names)]
+
+    def get(self, name: str | None = None) -> tuple[Decision, OperatingPoint]:
+        """The rule of a point and its facts; None or "": what the server was started with.
+
+        Raises:
+            UserError: there is none of this name; the sentence says which there are.
+        """
+        own = self._detector.decision
+        if not name or name == own.name:
+            return own, self._facts(own.name or STORED, own)
+        if len(name) > 60 or not name.isprintable():
+            raise UserError("the operating point's name is too long or holds control characters")
+        decision = decide_by(self._stored, None, None if name == STORED else name)
+        return decision, self._facts(name, decision)
+
+    def _facts(self, name: str, decision: Decision) -> OperatingPoint:
+        values = self._stored.get("operating_points", {}).get(name) or (self._measured if name == STORED else {})
+        rule = self._stored.get("threshold_rule") if name == STORED else values.get("rule")
+        facts = {key: values.get(key) for key in ("fpr", "fnr", "n_real", "n_fake")}
+        return OperatingPoint(
+            name=name,
+            threshold=decision.threshold,
+            real_below=decision.real_below,
+            fpr_interval=_interval(facts["fpr"], facts["n_real"]),
+            fnr_interval=_interval(facts["fnr"], facts["n_fake"]),
+            rule=rule,
+            supported=bool(values.get("supported", True)),
+            note=values.get("note") or decision.note,
+            **facts,
+        )
+
+
+def _measured_at_threshold(detector: Detector) -> dict[str, float]:
+    """Validation's error rates at the stored threshold, from the results beside the checkpoint; empty without them."""
+    path = Path(getattr(detector.checkpoint.model.config, "_name_or_path", "") or "") / "results.json"
+    try:
+        metrics = json.loads(path.read_text(encoding="utf-8"))[detector.checkpoint.stored["threshold_split"]]["metrics"]
+        return {
+            "fpr": 1 - metrics["tnr"], "fnr": 1 - metrics["tpr"],
+            "n_real": metrics["n_real"], "n_fake": metrics["n_fake"],
+        }  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+@lru_cache(maxsize=256)
+def _interval(rate: float | None, n: int | None) -> Interval | None:
+    if rate is None or not n:
+        return None
+    count = round(rate * n)
+    low = 0.0 if count == 0 else float(stats.beta.ppf(0.025, count, n - count + 1))
+    high = 1.0 if count == n else float(stats.beta.ppf(0.975, count + 1, n - count))
+    return Interval(low=low, high=high)
+
+
+def row_of(
+    analysis: Analysis, detector: Detector, decision: Decision, point: OperatingPoint, detail: Detail = "segments"
+) -> Row:
+    """A recording's row, decided by `decision`."""
+    result = analysis.result
+    score = detector.row(result, analysis.name)
+    track = result.reading.track
+    speech_s = track.speech_s(0, track.samples) if track.samples else None
+    row = plain_row(score, decision, point, speech_s)
+    row.channel = analysis.channel
+    row.warnings = [WarningAnswer(code=w.code, text=w.text) for w in analysis.warnings]
+    if score.error is not None:
+        return row
+    scored = sorted(result.scored, key=lambda window: window.start)
+    row.window_scores = [
+        WindowAnswer(start_s=w.start / SAMPLING_RATE, stop_s=w.stop / SAMPLING_RATE, fake_probability=sigmoid(w.logit))
+        for w in scored
+    ]
+    fakes = sum(window.fake_probability >= decision.threshold for window in row.window_scores)
+    share = fakes / len(scored)
+    row.agreeing_windows = share if score.fake_probability >= decision.threshold else 1 - share
+    if result.timeline is not None and detail != "score":
+        curve = result.timeline.smooth_logits(track.flags)
+        row.segments = [
+            SegmentAnswer(
+                start_s=round(s.start_s, 2), stop_s=round(s.stop_s, 2), label=s.label,
+                fake_probability=s.fake_probability,
+            )
+            for s in segments(curve, decision.threshold)
+        ]  # fmt: skip
+        if detail == "full":
+            row.picture = _picture(analysis, curve)
+    return row
+
+
+def plain_row(score: Score, decision: Decision, point: OperatingPoint, speech_s: float | None) -> Row:
+    """A `Score` as a row, decided by `decision`; without what only a whole analysis tells."""
+    prediction = None if score.fake_probability is None else decision.prediction(score.fake_probability)
+    unsure = prediction in (None, "uncertain") or (speech_s is not None and speech_s < MIN_EVIDENCE_S)
+    return Row(
+        file=score.path,
+        fake_probability=score.fake_probability,
+        prediction=prediction,
+        verdict="cannot_tell" if unsure else prediction,
+        threshold=decision.threshold,
+        operating_point=point,
+        duration_s=score.duration_s,
+        speech_s=speech_s,
+        windows=score.windows,
+        max_window=score.max_window,
+        sentence=sentence(score.fake_probability, prediction),
+        error=score.error,
+    )
+
+
+def confidence(fake_probability: float, prediction: str) -> float:
+    """P of the class that was named; of the likelier one where none was."""
+    if prediction == "uncertain":
+        return max(fake_probability, 1 - fake_probability)
+    return fake_probability if prediction == "fake" else 1 - fake_probability
+
+
+def sentence(fake_probability: float | None, prediction: str | None) -> str:
+    """ "The audio is classified as Fake with 97.89% confidence.", where there is something to say."""
+    if fake_probability is None or prediction is None:
+        return "The audio could not be classified."
+    share = confidence(fake_probability, prediction)
+    return f"The audio is classified as {prediction.capitalize()} with {100 * share:.2f}% confidence."
+
+
+def job_of(job: Job, rows: list[Row]) -> JobAnswer:
+    files = [JobFile(file=t.name, channel=t.reading.channel, progress=t.progress) for t in job.tasks]
+    return JobAnswer(id=job.key, status="done" if job.done else "running", files=files, rows=rows)
+
+
+def _picture(analysis: Analysis, curve: np.ndarray) -> Picture:
+    """Curve and peaks in at most `_COLUMNS` columns."""
+    result = analysis.result
+    peaks = np.concatenate(result.reading.peaks or [np.zeros(1, np.float32)])
+    bins = len(peaks)
+    joined = -(-bins // _COLUMNS)
+    columns = -(-bins // joined)
+    padded = np.full(columns * joined, np.nan)
+    padded[: min(bins, len(curve))] = curve[:bins]
+    known = ~np.isnan(padded.reshape(columns, joined))
+    total = np.where(known, padded.reshape(columns, joined), 0).sum(axis=1)
+    probability = [
+        sigmoid(float(t / n)) if n else None for t, n in zip(total, known.sum(axis=1), strict=True)
+    ]  # fmt: skip
+    highest = np.pad(peaks, (0, columns * joined - bins)).reshape(columns, joined).max(axis=1)
+    levels = analysis.listener.spectrogram.levels()
+    return Picture(
+        column_s=joined * BIN_S,
+        fake_probability=[None if p is None else round(p, 4) for p in probability],
+        peaks=[round(float(peak), 4) for peak in highest],
+        spectrogram=base64.b64encode(levels.tobytes()).decode(),
+    )

@@ -1,0 +1,92 @@
+"""What is known of the checkpoint: numbers for /v1/model, its card as HTML, its evaluation plots."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from scoring.detector import Detector
+
+# The names of the other systems' plots, and ours.
+GRAPHS = {
+    "training_history": "history", "roc_curve": "roc", "confusion_matrix": "confusion_matrix",
+    "probability_distribution": "histogram", "precision_recall": "precision_recall",
+    "precision_recall_curve": "precision_recall",
+}  # fmt: skip
+_FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.S)
+
+
+class ModelFacts(BaseModel):
+    """Of the checkpoint; `metrics` by their names, of the split that `metrics_split` says, null where not recorded."""
+
+    name: str
+    architecture: str
+    parameters: int
+    device: str
+    window_s: float
+    hop_s: float
+    languages: list[str] | None
+    metrics_split: str | None
+    metrics: dict[str, float]
+
+
+def facts_of(detector: Detector) -> ModelFacts:
+    checkpoint = detector.checkpoint
+    results = results_of(detector)
+    split = next((name for name in ("test", "validation") if name in results), None)
+    metrics = results.get(split, {}).get("metrics", {}) if split else {}
+    languages = results.get("data", {}).get("languages")
+    return ModelFacts(
+        name=folder_of(detector).name or "model",
+        architecture=type(checkpoint.model).__name__,
+        parameters=sum(parameter.numel() for parameter in checkpoint.model.parameters()),
+        device=detector.device,
+        window_s=checkpoint.window_s,
+        hop_s=checkpoint.hop_s,
+        languages=sorted(languages) if languages else None,
+        metrics_split=split,
+        metrics={name: float(value) for name, value in metrics.items() if isinstance(value, (int, float))},
+    )
+
+
+def folder_of(detector: Detector) -> Path:
+    """The checkpoint's folder, or its Hub id as a path that does not exist."""
+    return Path(getattr(detector.checkpoint.model.config, "_name_or_path", "") or "")
+
+
+def results_of(detector: Detector) -> dict[str, Any]:
+    """The results recorded beside the checkpoint; empty without any."""
+    try:
+        found = json.loads((folder_of(detector) / "results.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def graphs_of(detector: Detector) -> dict[str, Path]:
+    """The evaluation plots beside the checkpoint, by their own names: those of `python -m evaluation report`."""
+    folder = folder_of(detector)
+    return {path.stem: path for place in (folder, folder / "report") for path in sorted(place.glob("*.png"))}
+
+
+@lru_cache(maxsize=4)
+def card_of(folder: Path) -> str:
+    """The model card as HTML. Markup inside it is shown as text, addresses of scripts are dropped."""
+    from markdown_it import MarkdownIt
+
+    try:
+        text = (folder / "README.md").read_text(encoding="utf-8")
+    except OSError:
+        return "<p>This checkpoint comes without a model card.</p>"
+    markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
+    html = markdown.render(_FRONT_MATTER.sub("", text))
+    # The page has its own h1, and wide tables must scroll by themselves, also by keyboard.
+    html = re.sub(r"<(/?)h([1-4])>", lambda m: f"<{m[1]}h{int(m[2]) + 1}>", html)
+    return html.replace("<table>", '<div class="scroll" tabindex="0" role="region" aria-label="table"><table>').replace(
+        "</table>", "</table></div>"
+    )
