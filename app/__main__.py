@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import socket
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -96,6 +97,7 @@ def serve(arguments: argparse.Namespace) -> int:
     Raises:
         UserError: the model cannot be loaded, the port is taken, or a package of the extra is missing.
     """
+    listening = _listen(arguments.host, arguments.port)
     try:
         import fastapi_offline  # noqa: F401
         import markdown_it  # noqa: F401
@@ -115,19 +117,15 @@ def serve(arguments: argparse.Namespace) -> int:
     app = create_app(_loader(arguments), settings_of(arguments), failed)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO, stream=sys.stderr)
     config = uvicorn.Config(
-        app, host=arguments.host, port=arguments.port, http="h11", ws="websockets", log_level="warning",
+        app, host=arguments.host, port=arguments.port, http="h11", ws="websockets-sansio", log_level="warning",
         access_log=False, server_header=False, ws_max_size=1 << 20, ws_max_queue=32, timeout_keep_alive=15,
         timeout_graceful_shutdown=10, h11_max_incomplete_event_size=32 << 10,
     )  # fmt: skip
     server = uvicorn.Server(config)
-    try:
-        socket = config.bind_socket()
-    except SystemExit as error:  # uvicorn logs why and leaves
-        raise UserError(f"cannot listen at {arguments.host}:{arguments.port}; is it in use? try --port 0") from error
-    host, port = socket.getsockname()[:2]
+    host, port = listening.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     print(f"http://{shown}:{port}  (page; /docs: API)", file=sys.stderr, flush=True)
-    server.run([socket])
+    server.run([listening])
     if problems:
         raise (
             problems[0]
@@ -135,6 +133,19 @@ def serve(arguments: argparse.Namespace) -> int:
             else UserError(f"the model cannot be loaded: {problems[0]}")
         )
     return 0
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Before anything is loaded, which takes seconds.
+
+    Raises:
+        UserError: the port is taken, or the address is not one of this machine.
+    """
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise UserError(f"cannot listen at {host}:{port} ({error.strerror or error}); try --port 0") from error
 
 
 def _loader(arguments: argparse.Namespace) -> Callable[[], Detector]:

@@ -16,11 +16,12 @@ from app.listening import BANDS, MIN_EVIDENCE_S
 from app.service import Analysis, Job
 from data_prep.audio import SAMPLING_RATE
 from data_prep.errors import UserError
+from evaluation.decisions import ABSTAIN_NAME
 from scoring.decision import Decision, decide_by
 from scoring.detector import Detector
 from scoring.precision import sigmoid
 from scoring.result import Score
-from scoring.timeline import BIN_S, segments
+from scoring.timeline import BIN_S, Segment, segments
 
 STORED = "stored"  # the name of the decision threshold that the checkpoint stores, where no point is asked for
 _COLUMNS = 1500  # of a timeline, at most
@@ -56,7 +57,7 @@ class OperatingPoint(BaseModel):
 class SegmentAnswer(BaseModel):
     start_s: float
     stop_s: float
-    label: Literal["real", "fake"]
+    label: Literal["real", "fake", "uncertain"]
     fake_probability: Probability
 
 
@@ -98,7 +99,7 @@ class Row(BaseModel):
     speech_s: float | None = None
     windows: int
     max_window: Probability | None
-    agreeing_windows: Probability | None = Field(None, description="share of windows on the file's side")
+    agreeing_windows: Probability | None = Field(None, description="share of windows that, alone, get its prediction")
     segments: list[SegmentAnswer] = []
     window_scores: list[WindowAnswer] = []
     warnings: list[WarningAnswer] = []
@@ -140,9 +141,10 @@ class Points:
         self._detector = detector
         self._stored = detector.checkpoint.stored
         self._measured = _measured_at_threshold(detector)
-        names = [*self._stored.get("operating_points", {})]
+        points = self._stored.get("operating_points", {})
+        names = sorted(points, key=lambda name: points[name]["threshold"])
         if names and self._stored.get("abstention"):
-            names.append("abstain")
+            names.append(ABSTAIN_NAME)
         self.all = [self.get(name)[1] for name in (STORED, *names)]
 
     def get(self, name: str | None = None) -> tuple[Decision, OperatingPoint]:
@@ -162,6 +164,12 @@ class Points:
     def _facts(self, name: str, decision: Decision) -> OperatingPoint:
         values = self._stored.get("operating_points", {}).get(name) or (self._measured if name == STORED else {})
         rule = self._stored.get("threshold_rule") if name == STORED else values.get("rule")
+        if name == ABSTAIN_NAME:
+            band = self._stored["abstention"]
+            rule = (
+                f"outside the bounds at most {100 * band['max_error']:g} % of either class are wrong, promised with "
+                f"{100 * band['confidence']:g} % confidence for recordings like those of validation"
+            )
         facts = {key: values.get(key) for key in ("fpr", "fnr", "n_real", "n_fake")}
         return OperatingPoint(
             name=name,
@@ -217,21 +225,25 @@ def row_of(
         WindowAnswer(start_s=w.start / SAMPLING_RATE, stop_s=w.stop / SAMPLING_RATE, fake_probability=sigmoid(w.logit))
         for w in scored
     ]
-    fakes = sum(window.fake_probability >= decision.threshold for window in row.window_scores)
-    share = fakes / len(scored)
-    row.agreeing_windows = share if score.fake_probability >= decision.threshold else 1 - share
+    agreeing = [decision.prediction(window.fake_probability) == row.prediction for window in row.window_scores]
+    row.agreeing_windows = sum(agreeing) / len(agreeing)
     if result.timeline is not None and detail != "score":
         curve = result.timeline.smooth_logits(track.flags)
         row.segments = [
             SegmentAnswer(
-                start_s=round(s.start_s, 2), stop_s=round(s.stop_s, 2), label=s.label,
-                fake_probability=s.fake_probability,
+                start_s=round(s.start_s, 2), stop_s=round(s.stop_s, 2),
+                label="uncertain" if _between(s, decision) else s.label, fake_probability=s.fake_probability,
             )
             for s in segments(curve, decision.threshold)
         ]  # fmt: skip
         if detail == "full":
             row.picture = _picture(analysis, curve)
     return row
+
+
+def _between(segment: Segment, decision: Decision) -> bool:
+    """Whether a passage below the threshold is above the lower bound of `abstain`."""
+    return segment.label == "real" and segment.fake_probability >= decision.real_below < decision.threshold
 
 
 def plain_row(score: Score, decision: Decision, point: OperatingPoint, speech_s: float | None) -> Row:
@@ -263,7 +275,7 @@ def confidence(fake_probability: float, prediction: str) -> float:
 
 def sentence(fake_probability: float | None, prediction: str | None) -> str:
     """ "The audio is classified as Fake with 97.89% confidence.", where there is something to say."""
-    if fake_probability is None or prediction is None:
+    if fake_probability is None or prediction not in ("fake", "real"):
         return "The audio could not be classified."
     share = confidence(fake_probability, prediction)
     return f"The audio is classified as {prediction.capitalize()} with {100 * share:.2f}% confidence."

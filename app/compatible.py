@@ -127,7 +127,7 @@ async def predict(request: Request, file: Annotated[UploadFile, File()]) -> Genu
     )
 
 
-@router.get("/ping", tags=["SageMaker"], status_code=200)
+@router.get("/ping", tags=["SageMaker"], response_class=Response)
 def ping(request: Request) -> Response:
     """200 when the model is loaded, else 503."""
     return Response(status_code=503 if service_of(request).detector is None else 200)

@@ -23,10 +23,8 @@ _LOW_DBFS, _NOISY_DB = -42.0, 15.0
 _NARROW_HZ, _WIDE_HZ = 4300.0, 6800.0
 _OTHER_SOUND_SHARE = 0.5
 _SAME_CHANNELS = 0.9  # correlation
-_LOSSY = frozenset({
-    "mp3", "aac", "opus", "vorbis", "amrnb", "amr_nb", "amr_wb", "amrwb", "wmav1", "wmav2", "ac3", "eac3", "mp2",
-    "gsm", "gsm_ms", "speex", "adpcm_g722", "adpcm_g726", "adpcm_ima_wav", "pcm_alaw", "pcm_mulaw", "g729", "ilbc",
-})  # fmt: skip
+# Decoders' names begin or end so: mp3float, libopus, amrnb, adpcm_g722, pcm_mulaw …
+_LOSSY = ("mp3", "mp2", "aac", "opus", "vorbis", "amr", "wma", "ac3", "gsm", "speex", "adpcm", "pcm_alaw", "pcm_mulaw")
 
 
 @dataclass(frozen=True)
@@ -82,6 +80,7 @@ class Listener:
         if self._samples == 0:
             return []
         found = []
+        lossy = next((name for name in _LOSSY if name in info.codec), None)
         measures = measure(np.concatenate(self._beginning))
         speech_s = track.speech_s(0, track.samples)
         if speech_s < MIN_EVIDENCE_S:
@@ -97,7 +96,7 @@ class Listener:
                     "narrowband", f"Narrow band: nothing above {measures.bandwidth_hz / 1000:.1f} kHz, as by telephone."
                 )
             )
-        elif measures.bandwidth_hz <= _WIDE_HZ and info.sampling_rate >= SAMPLING_RATE and info.codec not in _LOSSY:
+        elif measures.bandwidth_hz <= _WIDE_HZ and info.sampling_rate >= SAMPLING_RATE and lossy is None:
             text = f"Nothing above {measures.bandwidth_hz / 1000:.1f} kHz: it went through a codec or filter before."
             found.append(AudioWarning("re_encoded", text))
         if measures.level_dbfs - measures.noise_floor_dbfs < _NOISY_DB:
@@ -108,10 +107,8 @@ class Listener:
         if sound_s > 2 and heard_s < (1 - _OTHER_SOUND_SHARE) * sound_s:
             share = 100 * (1 - heard_s / sound_s)
             found.append(AudioWarning("music_or_noise", f"{share:.0f} % of the sound is not speech: music or noise."))
-        if info.codec in _LOSSY:
-            found.append(
-                AudioWarning("lossy_codec", f"Lossy coding ({info.codec}): some traces of synthesis are gone.")
-            )
+        if lossy is not None:
+            found.append(AudioWarning("lossy_codec", f"Lossy coding ({lossy}): some traces of synthesis are gone."))
         if different_channels:
             text = "The channels differ, as of two speakers on a line: score each channel on its own."
             found.append(AudioWarning("different_channels", text))

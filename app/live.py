@@ -162,10 +162,10 @@ async def _score(
 ) -> None:
     loop = asyncio.get_running_loop()
     while data := await inbox.take(_FORMATS[encoding][1]):
-        if detector.heard_s > service.settings.max_stream_s:
-            raise Refused(1009, f"longer than {service.settings.max_stream_s:g} s")
         for verdict in await loop.run_in_executor(service.pool, partial(detector.feed, decode(data, encoding))):
             await socket.send_text(_message(verdict, rule).model_dump_json())
+        if detector.heard_s > service.settings.max_stream_s:
+            raise Refused(1009, f"longer than {service.settings.max_stream_s:g} s")
     score = await loop.run_in_executor(service.pool, _finish, detector, rule.decision)
     row = plain_row(score, rule.decision, rule.point, detector.speech_s)
     await socket.send_text(StreamFinal(row=row).model_dump_json())
