@@ -37,7 +37,10 @@ def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:
         prog="python -m app", description="Serve a speech deepfake detector: a page, a REST API and a live socket.",
         epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    parser.add_argument("--model", help="model folder or Hub id; default: the detector in checkpoints/compact")
+    parser.add_argument(
+        "--model", default=os.environ.get("DEEPFAKE_MODEL") or None,
+        help="model folder or Hub id; default: DEEPFAKE_MODEL of the environment, else the detector in the box",
+    )  # fmt: skip
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default 127.0.0.1: this machine)")
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help=f"default {DEFAULT_PORT}; 0: a free one")
     parser.add_argument("--operating-point", metavar="NAME", help="decide by it where a request names none")
@@ -101,7 +104,7 @@ def serve(arguments: argparse.Namespace) -> int:
     try:
         import fastapi_offline  # noqa: F401
         import markdown_it  # noqa: F401
-        import multipart  # noqa: F401
+        import python_multipart  # noqa: F401
         import uvicorn
         import websockets  # noqa: F401
 

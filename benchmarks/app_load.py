@@ -34,7 +34,7 @@ _EDGE = 100  # requests at either end that are compared
 
 @dataclass(frozen=True)
 class Load:
-    """What a run found. `lost`: requests without a right answer; `memory_mb`: the server's resident set, by hundreds."""
+    """What a run found. `lost`: requests without a right answer; `memory_mb`: of the server, by hundreds."""
 
     clients: int
     requests: int
