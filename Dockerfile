@@ -17,7 +17,7 @@ RUN pip install --constraint constraints.txt ${TORCH_INDEX:+--index-url "$TORCH_
 COPY --chown=user . .
 RUN pip install --constraint constraints.txt --requirement app/requirements.txt
 
-USER user
+USER 1000
 EXPOSE 7860
 HEALTHCHECK --interval=30s --timeout=5s --start-period=120s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:7860/ping', timeout=4)"]

@@ -109,6 +109,7 @@ def serve(arguments: argparse.Namespace) -> int:
         import websockets  # noqa: F401
 
         from app.server import create_app
+        from app.sockets import config_of
     except ImportError as error:
         raise UserError(f"the server needs {error.name}; run: pip install 'speech-deepfake-detection[app]'") from error
     problems: list[Exception] = []
@@ -119,12 +120,7 @@ def serve(arguments: argparse.Namespace) -> int:
 
     app = create_app(_loader(arguments), settings_of(arguments), failed)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO, stream=sys.stderr)
-    config = uvicorn.Config(
-        app, host=arguments.host, port=arguments.port, http="h11", ws="websockets-sansio", log_level="warning",
-        access_log=False, server_header=False, ws_max_size=1 << 20, ws_max_queue=32, timeout_keep_alive=15,
-        timeout_graceful_shutdown=10, h11_max_incomplete_event_size=32 << 10,
-    )  # fmt: skip
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(config_of(app, arguments.host, arguments.port))
     host, port = listening.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     print(f"http://{shown}:{port}  (page; /docs: API)", file=sys.stderr, flush=True)

@@ -12,13 +12,13 @@ import numpy as np
 import soundfile
 from fastapi import APIRouter, File, Request, Response, UploadFile
 from fastapi.exceptions import HTTPException
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from app.answers import Probability, Row, confidence
 from app.api import PROBLEMS
 from app.asking import in_thread, score_files, service_of, status_of
-from app.facts import GRAPHS, facts_of, graphs_of
+from app.facts import GRAPHS, facts_of, graph_of, graphs_of
 
 router = APIRouter(responses=PROBLEMS)
 _RATES_HZ = (100, 768_000)
@@ -104,15 +104,18 @@ async def realtime(request: Request, body: Realtime) -> Fakeness:
     return _fakeness(await _row(request, ("realtime", content)))
 
 
-@router.get("/api/graph/{name}", tags=["log-mel CNN"], response_class=FileResponse, responses={404: PROBLEMS[422]})
-def graph(request: Request, name: str) -> FileResponse:
+@router.get(
+    "/api/graph/{name}", tags=["log-mel CNN"], response_class=Response,
+    responses={200: {"content": {"image/png": {}}}, 404: PROBLEMS[422]},
+)  # fmt: skip
+def graph(request: Request, name: str) -> Response:
     """An evaluation plot of the checkpoint as PNG; 404 where it has none of that name."""
-    graphs = graphs_of(service_of(request).ready())
-    path = graphs.get(GRAPHS.get(name, name))
-    if path is None:
-        known = ", ".join(sorted(graphs)) or "none; python -m evaluation report draws them"
+    detector = service_of(request).ready()
+    picture = graph_of(detector, GRAPHS.get(name, name))
+    if picture is None:
+        known = ", ".join(graphs_of(detector)) or "none; python -m evaluation report draws them"
         raise HTTPException(404, f"there is no such plot; this checkpoint has {known}")
-    return FileResponse(path, media_type="image/png")
+    return Response(picture, media_type="image/png")
 
 
 @router.post("/predict", tags=["audio_detection"])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ GRAPHS = {
     "probability_distribution": "histogram", "precision_recall": "precision_recall",
     "precision_recall_curve": "precision_recall",
 }  # fmt: skip
+SPLITS = ("test", "validation")  # the first that was judged is shown
 _FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.S)
 
 
@@ -38,7 +41,7 @@ class ModelFacts(BaseModel):
 def facts_of(detector: Detector) -> ModelFacts:
     checkpoint = detector.checkpoint
     results = results_of(detector)
-    split = next((name for name in ("test", "validation") if name in results), None)
+    split = next((name for name in SPLITS if name in results), None)
     metrics = results.get(split, {}).get("metrics", {}) if split else {}
     languages = results.get("data", {}).get("languages")
     return ModelFacts(
@@ -68,10 +71,40 @@ def results_of(detector: Detector) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def graphs_of(detector: Detector) -> dict[str, Path]:
-    """The evaluation plots beside the checkpoint, by their own names: those of `python -m evaluation report`."""
-    folder = folder_of(detector)
+def graphs_of(detector: Detector) -> list[str]:
+    """The names of the evaluation plots there are; see `graph_of`."""
+    return sorted(_kept(folder_of(detector)).keys() | _drawn(results_of(detector)).keys())
+
+
+def graph_of(detector: Detector, name: str) -> bytes | None:
+    """A plot as PNG: as `python -m evaluation report` left it beside the checkpoint, else drawn from its results."""
+    kept = _kept(folder_of(detector)).get(name)
+    if kept is not None:
+        return kept.read_bytes()
+    draw = _drawn(results_of(detector)).get(name)
+    if draw is None:
+        return None
+    from evaluation import figures  # matplotlib takes a second to import
+
+    file = io.BytesIO()
+    figures.save(file, lambda axes: draw(figures, axes))
+    return file.getvalue()
+
+
+def _kept(folder: Path) -> dict[str, Path]:
     return {path.stem: path for place in (folder, folder / "report") for path in sorted(place.glob("*.png"))}
+
+
+def _drawn(results: dict[str, Any]) -> dict[str, Callable[[Any, Any], None]]:
+    """What the recorded numbers alone are enough for: functions of the module `evaluation.figures` and axes."""
+    found: dict[str, Callable[[Any, Any], None]] = {}
+    judged = next((results[split] for split in SPLITS if split in results), {})
+    if {"tp", "tn", "fp", "fn"} <= judged.get("metrics", {}).keys():
+        found["confusion_matrix"] = lambda figures, axes: figures.confusion(axes, judged)
+    training = results.get("training") or {}
+    if training.get("history"):
+        found["history"] = lambda figures, axes: figures.history(axes, training["history"], training.get("best_step"))
+    return found
 
 
 @lru_cache(maxsize=4)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import matplotlib
 import numpy as np
@@ -27,7 +27,9 @@ DET_TICKS = (0.001, 0.01, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 0.99)
 Systems = list[tuple[str, dict[str, Any], bool]]  # (legend, measured set, is the base model)
 
 
-def save(path: Path, draw: Callable[[Axes], None], size: tuple[float, float] = (4.6, 3.9)) -> Path:
+def save(
+    path: Path | BinaryIO, draw: Callable[[Axes], None], size: tuple[float, float] = (4.6, 3.9)
+) -> Path | BinaryIO:
     """Draw into a PNG without anything in it that changes from run to run."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained")

@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 
 from app.server import create_app
 from app.settings import Settings
+from app.sockets import config_of
 from infer import Detector
 
 
@@ -23,7 +24,17 @@ def small_detector(folder: Path) -> Detector:
     """Untrained, with the operating points of the detector in the box and windows of 3 s."""
     stored = json.loads((ROOT / "checkpoints/compact/config.json").read_text())["detector"]
     save_tiny(folder, detector={**stored, "window_s": 3.0, "hop_s": 1.5})
-    metrics = {"tnr": 0.9, "tpr": 0.5, "n_real": 200, "n_fake": 100, "accuracy": 0.77}
+    metrics = {
+        "tnr": 0.9,
+        "tpr": 0.5,
+        "n_real": 200,
+        "n_fake": 100,
+        "accuracy": 0.77,
+        "tn": 180,
+        "fp": 20,
+        "fn": 50,
+        "tp": 50,
+    }
     (folder / "results.json").write_text(json.dumps({stored["threshold_split"]: {"metrics": metrics}}))
     return Detector.from_pretrained(folder)
 
@@ -40,11 +51,7 @@ def client_of(detector: Detector, **settings: object) -> Iterator[TestClient]:
 def server_of(detector: Detector, **settings: object) -> Iterator[tuple[str, int]]:
     """Host and port of a server in a thread of its own, as `python -m app` starts it."""
     app = create_app(lambda: detector, Settings(**settings))
-    config = uvicorn.Config(
-        app, host="127.0.0.1", port=0, http="h11", ws="websockets-sansio", log_level="error", access_log=False,
-        ws_max_size=1 << 20, h11_max_incomplete_event_size=32 << 10,
-    )  # fmt: skip
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(config_of(app, "127.0.0.1", 0))
     listening = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
     thread.start()

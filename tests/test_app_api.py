@@ -5,7 +5,10 @@ from __future__ import annotations
 import base64
 import io
 import json
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -228,6 +231,31 @@ def test_a_full_queue_is_503_and_a_greedy_client_429(detector: Detector, clip: b
         assert client.app.state.service.waiting == 0
 
 
+def test_recordings_of_several_requests_share_batches(
+    detector: Detector, clip: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, sizes, gate = detector._forward.forward, [], threading.Event()
+
+    def forward(waveforms: list[np.ndarray]) -> object:
+        gate.wait(10)
+        sizes.append(len(waveforms))
+        return real(waveforms)
+
+    monkeypatch.setattr(detector._forward, "forward", forward)
+    with client_of(detector) as client, ThreadPoolExecutor(6) as pool:
+        send = partial(client.post, "/v1/score", files=files(clip), data={"detail": "score"})
+        answers = [pool.submit(send)]
+        wait_for(lambda: client.app.state.service.waiting == 1)
+        answers += [pool.submit(send) for _ in range(5)]
+        wait_for(lambda: client.app.state.service.waiting == 6)
+        gate.set()
+        rows = [answer.result().json()["rows"][0] for answer in answers]
+    assert len({round(row["fake_probability"], 6) for row in rows}) == 1
+    windows = rows[0]["windows"]
+    assert sizes[0] == windows  # the first request was alone
+    assert max(sizes[1:]) > windows
+
+
 def test_what_is_too_large_or_too_much_is_413(detector: Detector, clip: bytes) -> None:
     with client_of(detector, max_upload_mb=len(clip) / 1e6, max_files=2) as client:
         assert client.post("/v1/score", files=files(clip)).status_code == 413  # with the form around it
@@ -410,6 +438,9 @@ def test_an_evaluation_plot_beside_the_checkpoint_is_served(tmp_path: Path) -> N
     )
     with client_of(detector) as client:
         assert client.get("/api/graph/roc_curve").content == b"\x89PNG"
+        assert client.get("/api/graph/confusion_matrix").content.startswith(b"\x89PNG\r\n")  # from results.json
+        assert client.get("/api/graph/training_history").status_code == 404
+        assert client.get("/v1/model/card").text.count("<img") == 2
         assert client.get("/api/graph/..%2Fconfig").status_code == 404
         card = client.get("/v1/model/card").text
         assert "<table>" in card

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import io
 import json
+import runpy
 import socket
 import sys
 import time
@@ -19,6 +20,7 @@ from conftest import RECORDINGS, ROOT, run
 from serving import server_of, small_detector, wait_for
 
 from app.__main__ import main
+from app.sockets import TimedProtocol
 from data_prep.audio import encode_flac
 from infer import Detector
 
@@ -76,6 +78,18 @@ def test_huge_headers_are_refused(server: tuple[str, int]) -> None:
     answer = exchange(server, b"GET /v1/health HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"a" * 200_000 + b"\r\n\r\n")
     assert answer == b"" or answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 431"))
     assert healthy(server)
+
+
+def test_headers_that_never_end_are_given_up(detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TimedProtocol, "header_timeout_s", 0.5)
+    with server_of(detector) as place:
+        slow = [socket.create_connection(place, timeout=10) for _ in range(50)]
+        for connection in slow:
+            connection.sendall(b"GET /v1/health HTTP/1.1\r\nX-Slow: ")
+        assert healthy(place)
+        for connection in slow:
+            assert connection.recv(10) == b""
+            connection.close()
 
 
 def test_a_body_that_stops_coming_is_408_and_holds_up_nobody(server: tuple[str, int]) -> None:
@@ -215,7 +229,11 @@ def client_server(detector: Detector) -> Iterator[tuple[str, int]]:
 
 
 def test_the_endpoint_handler_answers_as_the_task_does(
-    tiny_checkpoint: Path, speech: np.ndarray, tmp_path: Path
+    tiny_checkpoint: Path,
+    speech: np.ndarray,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
 ) -> None:
     from app.handler import EndpointHandler
 
@@ -230,7 +248,9 @@ def test_the_endpoint_handler_answers_as_the_task_does(
     assert samples[0]["score"] == pytest.approx(answer[0]["score"], abs=1e-3)
     path = tmp_path / "clip.flac"
     path.write_bytes(clip)
-    done = run(sys.executable, "examples/clients/endpoint.py", tiny_checkpoint, path)
-    assert done.stdout.strip() == str(answer)
+    monkeypatch.setattr(sys, "argv", ["endpoint.py", str(tiny_checkpoint), str(path)])
+    capsys.readouterr()
+    runpy.run_path(str(ROOT / "examples/clients/endpoint.py"))
+    assert capsys.readouterr().out.strip() == str(answer)
     for inputs in (b"", b"no audio", "***", [[1.0]]):
         assert set(handler({"inputs": inputs})[0]) == {"error"}
