@@ -11,10 +11,11 @@ from fastapi.exceptions import HTTPException
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from app.answers import Channels, Detail, JobAnswer, OperatingPoint, Problem, ScoreAnswer, job_of
 from app.asking import client_of, in_thread, keep, points_of, rows_done, score_files, service_of, status_of
 from app.facts import ModelFacts, facts_of
-from app.service import Job
+from app.jobs import Job, Jobs
+from app.rows import job_of
+from app.schemas import Channels, Detail, JobAnswer, OperatingPoint, Problem, ScoreAnswer
 from app.uploads import Upload
 
 router = APIRouter(prefix="/v1")
@@ -112,7 +113,11 @@ async def start_job(
     try:
         await keep(service, files, uploads)
         submit = partial(
-            service.start_job, uploads, client_of(request), each_channel=channels == "each", detailed=detail != "score"
+            _jobs(request).start,
+            uploads,
+            client_of(request),
+            each_channel=channels == "each",
+            detailed=detail != "score",
         )
         job = await in_thread(service, submit)
     except BaseException:
@@ -148,11 +153,15 @@ async def end_job(request: Request, key: str) -> None:
     """Give a job up and forget it, with its files and rows."""
     service = service_of(request)
     found = _job(request, key)
-    await in_thread(service, lambda: service.end(found))
+    await in_thread(service, lambda: _jobs(request).end(found))
+
+
+def _jobs(request: Request) -> Jobs:
+    return request.app.state.jobs
 
 
 def _job(request: Request, key: str) -> Job:
-    found = service_of(request).jobs.get(key)
+    found = _jobs(request).get(key)
     if found is None:
         raise HTTPException(404, "there is no such job; jobs are forgotten some time after they are done")
     return found

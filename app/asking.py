@@ -10,7 +10,8 @@ from typing import TypeVar
 from fastapi import Request, UploadFile
 from fastapi.exceptions import HTTPException
 
-from app.answers import Detail, Points, Row, plain_row, row_of
+from app.rows import Points, plain_row, row_of
+from app.schemas import Detail, Row
 from app.service import Analysis, Refused, Service, Task
 from app.uploads import Upload
 from scoring.decision import Decision

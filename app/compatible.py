@@ -15,10 +15,11 @@ from fastapi.exceptions import HTTPException
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from app.answers import Probability, Row, confidence
 from app.api import PROBLEMS
 from app.asking import in_thread, score_files, service_of, status_of
 from app.facts import GRAPHS, facts_of, graph_of, graphs_of
+from app.rows import confidence
+from app.schemas import Probability, Row
 
 router = APIRouter(responses=PROBLEMS)
 _RATES_HZ = (100, 768_000)

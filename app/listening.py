@@ -114,6 +114,10 @@ class Listener:
             found.append(AudioWarning("different_channels", text))
         return found
 
+    def forget(self) -> None:
+        """Let the recording's beginning go; `warnings` has none to tell any more."""
+        self._beginning, self._samples = [], 0
+
 
 class Spectrogram:
     """A mel spectrogram of at most `MAX_COLUMNS` columns, whatever the length: neighbours are joined as it grows."""

@@ -12,7 +12,8 @@ from fastapi import APIRouter, Query, WebSocket
 from pydantic import BaseModel, Field
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
-from app.answers import OperatingPoint, Points, Probability, Row, plain_row
+from app.rows import Points, plain_row
+from app.schemas import OperatingPoint, Probability, Row
 from app.service import Refused, Service
 from data_prep.audio import AudioError
 from data_prep.errors import UserError

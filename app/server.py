@@ -19,6 +19,7 @@ from app import api, compatible, live
 from app.asking import service_of
 from app.facts import card_of, folder_of, graphs_of
 from app.guard import Guard
+from app.jobs import Jobs
 from app.service import Refused, Service
 from app.settings import Settings
 from data_prep.errors import UserError
@@ -54,6 +55,7 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         service.start()
         yield
+        app.state.jobs.end_all()
         service.close()
 
     app = FastAPI(
@@ -61,6 +63,7 @@ def create_app(
         docs_url=None, redoc_url=None, lifespan=lifespan,
     )  # fmt: skip
     app.state.service = service
+    app.state.jobs = Jobs(service)
     if settings.origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=list(settings.origins), allow_methods=["GET", "POST", "DELETE"],

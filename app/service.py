@@ -1,10 +1,9 @@
-"""One detector for all clients: a queue with back-pressure, recordings of several requests in one batch, and jobs."""
+"""One detector for all clients: a queue with back-pressure, recordings of several requests in one batch."""
 
 from __future__ import annotations
 
 import logging
 import queue
-import secrets
 import threading
 import time
 from collections import Counter
@@ -12,6 +11,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
 
 from app.listening import AudioWarning, Listener, look
 from app.settings import Settings
@@ -41,13 +42,16 @@ class Analysis:
     Attributes:
         name: as the client called it.
         channel: counted from 0; None: the mean of all.
-        result: as of `Detector.analyse_readings`; its reading holds the error, if there is one.
+        result: as of `Detector.analyse_readings`, but for its timeline; its reading holds the error, if there is one.
+        curve: the timeline's smoothed logits, float32 of shape (bins,), NaN where there is no speech; None where no
+            timeline was asked for. All of a job's analyses are kept for a while, and the timeline is four times as big.
         info: of the container; None when it is not audio.
     """
 
     name: str
     channel: int | None
     result: Result
+    curve: np.ndarray | None
     listener: Listener
     info: AudioInfo | None
     warnings: list[AudioWarning]
@@ -79,22 +83,6 @@ class Task:
         self.listener.cancelled.set()
 
 
-@dataclass
-class Job:
-    """Files that are scored while the client does something else. Its `key` is the only way to it."""
-
-    key: str
-    client: str
-    uploads: list[Upload]
-    tasks: list[Task]
-    created: float = field(default_factory=time.time)
-    ended: float | None = None  # by time.monotonic
-
-    @property
-    def done(self) -> bool:
-        return all(task.future.done() for task in self.tasks)
-
-
 class Service:
     """Loads the detector in the background and scores what is submitted, short recordings and long ones in turn.
 
@@ -110,7 +98,6 @@ class Service:
         self.settings = settings
         self.uploads = UploadFolder()
         self.detector: Detector | None = None
-        self.jobs: dict[str, Job] = {}
         self.streams = 0
         self._load, self._failed = load, failed
         self._lock = threading.Lock()
@@ -126,10 +113,7 @@ class Service:
         threading.Thread(target=self._start, name="load", daemon=True).start()
 
     def close(self) -> None:
-        """Give up what is under way, and remove all files."""
-        for job in self.jobs.values():
-            for task in job.tasks:
-                task.cancel()
+        """End the threads, after what is under way, and remove all files."""
         for lane in self._queues:
             lane.put(None)
         for thread in self._threads:
@@ -192,36 +176,6 @@ class Service:
             self._queues[self._is_long(task)].put(task)
         return tasks
 
-    def start_job(self, uploads: list[Upload], client: str, **options: bool) -> Job:
-        """Queue files as a job. Arguments and errors as for `submit`."""
-        self._forget_old_jobs()
-        if len(self.jobs) >= self.settings.max_jobs:
-            raise Refused(503, f"busy: {len(self.jobs)} jobs are kept; delete yours, or come again later", 60)
-        tasks = self.submit(uploads, client, max_duration_s=self.settings.max_job_duration_s, **options)
-        job = Job(secrets.token_urlsafe(24), client, uploads, tasks)
-        self.jobs[job.key] = job
-        for task in tasks:
-            task.future.add_done_callback(lambda _: self._end_job(job))
-        self._end_job(job)
-        return job
-
-    def end(self, job: Job) -> None:
-        """Forget a job, finished or not."""
-        self.jobs.pop(job.key, None)
-        for task in job.tasks:
-            task.cancel()
-        self.uploads.drop(job.uploads)
-
-    def _end_job(self, job: Job) -> None:
-        if job.done and job.ended is None:
-            job.ended = time.monotonic()
-            self.uploads.drop(job.uploads)
-
-    def _forget_old_jobs(self) -> None:
-        before = time.monotonic() - self.settings.job_keep_s
-        for job in [job for job in self.jobs.values() if job.ended is not None and job.ended < before]:
-            self.end(job)
-
     def _tasks(
         self, upload: Upload, client: str, each_channel: bool, detailed: bool, most_s: float, deadline: float | None
     ) -> Iterator[Task]:
@@ -276,10 +230,7 @@ class Service:
         left = list(tasks)
         try:
             for task, result in zip(tasks, results, strict=True):
-                warnings = []
-                if task.info is not None and result.reading.error is None:
-                    warnings = task.listener.warnings(task.info, task.different_channels, result.reading.track)
-                analysis = Analysis(task.name, task.reading.channel, result, task.listener, task.info, warnings)
+                analysis = _analysis(task, result)
                 left.remove(task)
                 self._done(task)
                 task.future.set_result(analysis)
@@ -294,3 +245,14 @@ class Service:
             self._held[task.client] -= 1
             if not self._held[task.client]:
                 del self._held[task.client]
+
+
+def _analysis(task: Task, result: Result) -> Analysis:
+    track, curve, warnings = result.reading.track, None, []
+    if result.timeline is not None:
+        curve = result.timeline.smooth_logits(track.flags).astype(np.float32)
+        result.timeline = None
+    if task.info is not None and result.reading.error is None:
+        warnings = task.listener.warnings(task.info, task.different_channels, track)
+    task.listener.forget()
+    return Analysis(task.name, task.reading.channel, result, curve, task.listener, task.info, warnings)

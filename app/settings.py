@@ -22,7 +22,9 @@ class Settings:
         max_waiting: recordings in the queue of all clients; more are answered 503.
         max_per_client: recordings of one client in the queue or being scored; more are answered 429.
         batch_files: recordings of all clients that are scored together.
-        max_jobs: kept at a time. job_keep_s: how long a finished one is kept.
+        max_jobs: kept at a time, with at most max_kept_s of audio together; more are answered 503. An hour of them
+            takes 2 MB of memory.
+        job_keep_s: how long a finished one is kept.
         max_streams: live sockets open at a time. stream_idle_s: without a message before one is closed.
         max_stream_s: of audio in one live socket.
         api_key: asked of every client; None: of none.
@@ -41,6 +43,7 @@ class Settings:
     max_per_client: int = 64
     batch_files: int = 16
     max_jobs: int = 200
+    max_kept_s: float = 200 * 3600.0
     job_keep_s: float = 1800.0
     max_streams: int = 16
     stream_idle_s: float = 30.0

@@ -218,6 +218,10 @@ def test_old_jobs_are_forgotten_and_their_number_is_limited(detector: Detector, 
         assert client.post("/v1/jobs", files=files(clip)).status_code == 202
         assert client.get(places[0]).status_code == 404
         assert len(kept(client)) <= 1
+    with client_of(detector, max_kept_s=5) as client:
+        place = client.post("/v1/jobs", files=files(clip)).headers["location"]
+        assert client.get(place, params={"wait_s": 20}).json()["status"] == "done"
+        assert client.post("/v1/jobs", files=files(clip)).status_code == 503
 
 
 def test_a_full_queue_is_503_and_a_greedy_client_429(detector: Detector, clip: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The typed answers of the API, and how a recording's analysis becomes a row."""
+"""From an analysis and an operating point to a row of the API."""
 
 from __future__ import annotations
 
@@ -6,14 +6,25 @@ import base64
 import json
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, Field
 from scipy import stats
 
-from app.listening import BANDS, MIN_EVIDENCE_S
-from app.service import Analysis, Job
+from app.jobs import Job
+from app.listening import MIN_EVIDENCE_S
+from app.schemas import (
+    Detail,
+    Interval,
+    JobAnswer,
+    JobFile,
+    OperatingPoint,
+    Picture,
+    Row,
+    SegmentAnswer,
+    WarningAnswer,
+    WindowAnswer,
+)
+from app.service import Analysis
 from data_prep.audio import SAMPLING_RATE
 from data_prep.errors import UserError
 from evaluation.decisions import ABSTAIN_NAME
@@ -25,113 +36,6 @@ from scoring.timeline import BIN_S, Segment, segments
 
 STORED = "stored"  # the name of the decision threshold that the checkpoint stores, where no point is asked for
 _COLUMNS = 1500  # of a timeline, at most
-Probability = Annotated[float, Field(ge=0, le=1)]
-Detail = Literal["score", "segments", "full"]
-Channels = Literal["mix", "each"]
-
-
-class Interval(BaseModel):
-    """95 % interval, exact for independent clips (Clopper and Pearson 1934)."""
-
-    low: Probability
-    high: Probability
-
-
-class OperatingPoint(BaseModel):
-    """A decision threshold, and what it got wrong on the validation clips; null where that is not recorded."""
-
-    name: str
-    threshold: Probability = Field(description="fake from this fake_probability on")
-    real_below: Probability = Field(description="below the threshold only for `abstain`, which says uncertain between")
-    fpr: Probability | None = Field(None, description="share of real recordings called fake")
-    fnr: Probability | None = Field(None, description="share of fakes called real")
-    fpr_interval: Interval | None = None
-    fnr_interval: Interval | None = None
-    n_real: int | None = None
-    n_fake: int | None = None
-    rule: str | None = None
-    supported: bool = True
-    note: str | None = None
-
-
-class SegmentAnswer(BaseModel):
-    start_s: float
-    stop_s: float
-    label: Literal["real", "fake", "uncertain"]
-    fake_probability: Probability
-
-
-class WindowAnswer(BaseModel):
-    start_s: float
-    stop_s: float
-    fake_probability: Probability
-
-
-class WarningAnswer(BaseModel):
-    code: str
-    text: str
-
-
-class Picture(BaseModel):
-    """For drawing: columns of `column_s` seconds. Levels are 0 to 255, `bands` a column, low frequencies first."""
-
-    column_s: float
-    fake_probability: list[Probability | None]
-    peaks: list[float]
-    spectrogram: str = Field(description="base64 of unsigned bytes, column after column")
-    bands: int = BANDS
-    max_hz: int = SAMPLING_RATE // 2
-
-
-class Row(BaseModel):
-    """One recording, or one channel of it. What could not be scored has an `error` and no `fake_probability`."""
-
-    file: str
-    channel: int | None = Field(None, description="counted from 0; null: the mean of all channels")
-    fake_probability: Probability | None
-    prediction: Literal["fake", "real", "uncertain"] | None
-    verdict: Literal["fake", "real", "cannot_tell"] = Field(
-        description=f"cannot_tell: no speech, less than {MIN_EVIDENCE_S} s of it, or between the bounds of `abstain`"
-    )
-    threshold: Probability
-    operating_point: OperatingPoint
-    duration_s: float | None
-    speech_s: float | None = None
-    windows: int
-    max_window: Probability | None
-    agreeing_windows: Probability | None = Field(None, description="share of windows that, alone, get its prediction")
-    segments: list[SegmentAnswer] = []
-    window_scores: list[WindowAnswer] = []
-    warnings: list[WarningAnswer] = []
-    sentence: str
-    error: str | None = None
-    picture: Picture | None = None
-
-
-class ScoreAnswer(BaseModel):
-    rows: list[Row]
-
-
-class JobFile(BaseModel):
-    file: str
-    channel: int | None = None
-    progress: Probability | None = Field(None, description="share that was read; null while the length is not known")
-
-
-class JobAnswer(BaseModel):
-    """A job's `id` is its only key: keep it to yourself."""
-
-    id: str
-    status: Literal["running", "done"]
-    files: list[JobFile]
-    rows: list[Row] = Field([], description="those that are done, in the order of the files")
-
-
-class Problem(BaseModel):
-    """Why there is no answer; `rows` say it for each file where the reasons lie in the files."""
-
-    detail: str
-    rows: list[Row] = []
 
 
 class Points:
@@ -227,17 +131,16 @@ def row_of(
     ]
     agreeing = [decision.prediction(window.fake_probability) == row.prediction for window in row.window_scores]
     row.agreeing_windows = sum(agreeing) / len(agreeing)
-    if result.timeline is not None and detail != "score":
-        curve = result.timeline.smooth_logits(track.flags)
+    if analysis.curve is not None and detail != "score":
         row.segments = [
             SegmentAnswer(
                 start_s=round(s.start_s, 2), stop_s=round(s.stop_s, 2),
                 label="uncertain" if _between(s, decision) else s.label, fake_probability=s.fake_probability,
             )
-            for s in segments(curve, decision.threshold)
+            for s in segments(analysis.curve, decision.threshold)
         ]  # fmt: skip
         if detail == "full":
-            row.picture = _picture(analysis, curve)
+            row.picture = _picture(analysis)
     return row
 
 
@@ -286,9 +189,9 @@ def job_of(job: Job, rows: list[Row]) -> JobAnswer:
     return JobAnswer(id=job.key, status="done" if job.done else "running", files=files, rows=rows)
 
 
-def _picture(analysis: Analysis, curve: np.ndarray) -> Picture:
+def _picture(analysis: Analysis) -> Picture:
     """Curve and peaks in at most `_COLUMNS` columns."""
-    result = analysis.result
+    result, curve = analysis.result, analysis.curve
     peaks = np.concatenate(result.reading.peaks or [np.zeros(1, np.float32)])
     bins = len(peaks)
     joined = -(-bins // _COLUMNS)
