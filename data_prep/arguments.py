@@ -156,3 +156,48 @@ def _add_splits(group: argparse._ArgumentGroup) -> None:
 
 def _cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def add_fetch_arguments(fetch: argparse.ArgumentParser) -> None:
+    """Add everything that `fetch` understands."""
+    fetch.add_argument("clips", type=Path, metavar="LIST", help="a list of clips, e.g. corpora/pages.csv")
+    fetch.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the clips")
+    fetch.add_argument(
+        "--mirror",
+        type=Path,
+        metavar="DIR",
+        help="read local copies at DIR/OWNER+NAME, git directories or folders that hold one, and ask no server",
+    )
+    fetch.add_argument(
+        "--workers", type=int, default=_cpus(), metavar="N", help="processes that decode (default: one per CPU)"
+    )
+    server = fetch.add_argument_group("server")
+    server.add_argument(
+        "--base-url",
+        default="https://raw.githubusercontent.com",
+        metavar="URL",
+        help="files are at URL/OWNER/NAME/COMMIT/PATH (default %(default)s)",
+    )
+    server.add_argument(
+        "--connections", type=int, default=4, metavar="N", help="requests under way at once (default %(default)s)"
+    )
+    treatment = fetch.add_argument_group("treatment", "of every clip, both classes alike")
+    treatment.add_argument(
+        "--edge-silence-s",
+        type=float,
+        default=0.1,
+        metavar="S",
+        help="cut longer silence off at both edges down to this (default %(default)g)",
+    )
+    treatment.add_argument("--keep-edges", action="store_true", help="leave the edges as published")
+    treatment.add_argument(
+        "--level-dbfs", type=float, default=-23.0, metavar="DB", help="root mean square of a clip (default %(default)g)"
+    )
+    treatment.add_argument("--keep-level", action="store_true", help="leave the level as published")
+    treatment.add_argument(
+        "--bits",
+        type=int,
+        default=16,
+        metavar="N",
+        help="significant ones of a sample; 11 make the folder a third smaller (default %(default)s)",
+    )
