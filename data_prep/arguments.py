@@ -199,5 +199,5 @@ def add_fetch_arguments(fetch: argparse.ArgumentParser) -> None:
         type=int,
         default=16,
         metavar="N",
-        help="significant ones of a sample; 11 make the folder a third smaller (default %(default)s)",
+        help="significant ones of a sample; 11 halve the folder (default %(default)s)",
     )
