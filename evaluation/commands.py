@@ -7,6 +7,7 @@ import math
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,11 @@ def report(arguments: Namespace) -> int:
     judge = judge_of(detector, heard.get("validation"))
     sets = {name: (role, _scored(detector, part, heard, name)) for name, (role, part) in rows.items()}
     base = _base(arguments, rows, heard)
+    if base is not None:  # both are judged on the clips that both can score
+        for name, scored in base[2].items():
+            role, clips = sets[name]
+            clips, base[2][name] = clips.shared(scored)
+            sets[name] = role, clips
     left_out = None
     if arguments.leave_one_generator_out:
         left_out = leave_one_generator_out(arguments.model, splits, arguments.output / "leave_one_out")
@@ -60,6 +66,7 @@ def report(arguments: Namespace) -> int:
         base=base,
         training=run["training"],
         audit=audit(splits[arguments.split], heard, splits),
+        unscored=sum(clips.unscored for _, clips in sets.values()),
         fine_tuned=run["fine_tuned"] or base is not None,
         left_out=left_out,
         resamples=arguments.resamples,
@@ -154,7 +161,7 @@ def _scored(detector: Detector, part: Dataset, heard: dict[str, Dataset], name: 
     known = _values(heard.get("train"), "speaker")
     if known and not any(clips.facts["speaker_group"]):
         groups = tuple(None if not s else "in training" if s in known else "new" for s in clips.facts["speaker"])
-        clips = ScoredClips(clips.scores, clips.labels, {**clips.facts, "speaker_group": groups})
+        clips = replace(clips, facts={**clips.facts, "speaker_group": groups})
     return clips
 
 

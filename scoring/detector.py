@@ -157,10 +157,9 @@ class Detector:
                 else f"samples have the shape {audio.shape}; expected mono, (samples,)"
             )
         reading = Reading(audio, sampling_rate, peaks=[] if with_timeline else None)
-        (result,) = score_readings([reading], self._forward, self.plan, with_timeline)
-        error = _error(result)
-        if error is not None:
-            raise AudioError(error)
+        (result,) = self.analyse_readings([reading], with_timeline=with_timeline)
+        if result.error is not None:
+            raise AudioError(result.error)
         return result
 
     def score_files(self, paths: Iterable[str | os.PathLike]) -> Iterator[Score]:
@@ -173,12 +172,16 @@ class Detector:
     def analyse_files(self, paths: Iterable[str | os.PathLike], *, with_timeline: bool = False) -> Iterator[Result]:
         """As `score_files`, for the sums behind each row; see `row`."""
         readings = (Reading(Path(path), peaks=[] if with_timeline else None) for path in paths)
+        return self.analyse_readings(readings, with_timeline=with_timeline)
+
+    def analyse_readings(self, readings: Iterable[Reading], *, with_timeline: bool = False) -> Iterator[Result]:
+        """The one way from bytes to a score, which files, the rows of datasets and single recordings all take."""
         return score_readings(readings, self._forward, self.plan, with_timeline)
 
     def row(self, result: Result, name: str | None = None) -> Score:
         """A result as the row that is written, reported under `name` (default: the path it was read from)."""
         name = os.fspath(result.reading.source) if name is None else name
-        error = _error(result)
+        error = result.error
         duration_s = round(result.reading.duration_s, 3) or None
         if error is not None:
             return Score(name, None, None, self.threshold, duration_s, 0, None, error)
@@ -214,9 +217,3 @@ def build_forward(checkpoint: Checkpoint, precision: str) -> Forward:
 
     names = [precision, "bf16"] if precision == "int8" and has_bf16() else [precision]
     return Gated([(name, functools.partial(reduced, name)) for name in names], exact)
-
-
-def _error(result: Result) -> str | None:
-    if result.reading.error is None and not np.isfinite(result.logit):
-        return "the model's output is not a finite number"
-    return result.reading.error
