@@ -55,9 +55,8 @@ def fit_convex(recipe: Recipe, model: CompactForAudioClassification, dataset: Da
     cut = round(own.window_s * SAMPLING_RATE), round(own.hop_s * SAMPLING_RATE)
     measured = measure_table(model, table, folder, recipe.training.seed, cut)
     heard = measured.heard(len(table))
-    known, test = table.usable & (table.split != "test"), table.split == "test"
-    unscored = {name: int((part & ~heard).sum()) for name, part in (("validation", known), ("test", test))}
-    known, test, left_out = known & heard, test & heard, ~table.usable & heard
+    on_trial = {"validation": table.usable & (table.split != "test"), "test": table.split == "test"}
+    known, test, left_out = on_trial["validation"] & heard, on_trial["test"] & heard, ~table.usable & heard
     table = replace(table, usable=table.usable & heard)
 
     folds, fit = len(options.folds), options.fit
@@ -72,8 +71,8 @@ def fit_convex(recipe: Recipe, model: CompactForAudioClassification, dataset: Da
     on_test = _scaled({c: scorer.score(measured, everything, c) for c in MEASURED}, slope, offset)
     results = judged_splits(
         {
-            "validation": _part(table, known, held_out[CLEAN]),
-            "test": _part(table, test, on_test[CLEAN]),
+            "validation": _part(table, on_trial["validation"], held_out[CLEAN]),
+            "test": _part(table, on_trial["test"], on_test[CLEAN]),
         },
         threshold,
         f"{options.real_quantile:.0%} of held-out real clips below",
@@ -105,7 +104,7 @@ def fit_convex(recipe: Recipe, model: CompactForAudioClassification, dataset: Da
         "left_out": by_channel(table, on_all, left_out, threshold) if left_out.any() else None,
         "left_out_groups": sorted({str(name) for name in table.clips.speaker[left_out]}),
     }
-    results["unscored"] = unscored
+    results["unscored"] = {name: int((part & ~heard).sum()) for name, part in on_trial.items()}
     results["training"] = _facts(recipe, options, table, results, int(left_out.sum()))
     return results
 
