@@ -8,7 +8,6 @@ import json
 import sys
 import threading
 import time
-from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from evaluation.commands import judge_of
 from evaluation.intervals import Difference, Interval, bootstrap_intervals, paired_difference
 from evaluation.measure import Judge
 from evaluation.metrics import detection_metrics
+from evaluation.options import StressOptions
 from evaluation.score_dataset import NothingScored, score_rows
 from evaluation.text import stress_table
 from scoring.detector import Detector
@@ -64,14 +64,14 @@ class Channel:
         return hashlib.sha256(b"".join(sorted(self._digests))).hexdigest()
 
 
-def stress(arguments: Namespace) -> int:
+def stress(arguments: StressOptions) -> int:
     """Run the conditions and write stress.json, stress.csv and stress.png."""
     conditions = chosen(arguments.conditions)
     splits = read_splits(arguments.dataset)
     if arguments.split not in splits:
         raise UserError(f"{arguments.dataset} has no split {arguments.split}; it has {', '.join(splits)}")
     rows = sampled(splits[arguments.split], arguments.max_clips, arguments.seed)
-    detector = Detector.from_pretrained(arguments.model, batch_size=arguments.batch_size, device=arguments.device)
+    detector = Detector.from_options(arguments.scoring)
     judge = judge_of(detector, splits.get("validation") if arguments.split != "validation" else None)
     channels = [Channel(condition, arguments.seed) for condition in conditions]
     scored = {c.condition.name: _scored(detector, rows, c) for c in channels}

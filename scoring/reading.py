@@ -15,9 +15,9 @@ import numpy as np
 import soxr
 
 from data_prep.audio import SAMPLING_RATE, AudioError, AudioReader, Source, load_audio
+from scoring.choices import MIN_DURATION_S
 from scoring.windows import SpeechTrack, Window, iter_windows
 
-MIN_DURATION_S = 0.5  # below this there is not one syllable to judge
 MIN_SPEECH_S = 0.25  # of a window; less is noise, silence or a click
 _QUEUED_WINDOWS = 4  # of one file, decoded and waiting: 3.3 MB at 13 s
 

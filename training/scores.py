@@ -14,6 +14,7 @@ from data_prep.labels import fake_index
 from scoring.checkpoint import Checkpoint, load_checkpoint
 from scoring.clips import ClipScores, score_clips
 from scoring.detector import Detector
+from scoring.options import ScoringOptions
 from training.recipe import Recipe
 
 # The fake logits (rows,) of a dataset under the name it is reported by, NaN where a row has no score.
@@ -44,7 +45,8 @@ def score_of_start(recipe: Recipe) -> Score:
 
 
 def _shared(checkpoint: Checkpoint, device: str, recipe: Recipe) -> Score:
-    detector = Detector(checkpoint, device=device, batch_size=recipe.training.per_device_eval_batch_size)
+    options = ScoringOptions(device=device, batch_size=recipe.training.per_device_eval_batch_size)
+    detector = Detector(checkpoint, options)
     state = PartialState()
 
     def score(rows: Dataset, title: str) -> np.ndarray:
