@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 from data_prep.errors import UserError, run_command
+from evaluation.options import ReportOptions, ScoresOptions, StressOptions
+from scoring.options import ScoringOptions
 
 _REPORT = """\
 Judge a detector on the test split of a prepared dataset, on datasets from elsewhere, and beside the model it started
@@ -47,14 +50,30 @@ def main(argv: list[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     if arguments.resamples < 2:
         raise UserError(f"--resamples is {arguments.resamples}; expected 2 or more (2000 is usual)")
+    options = _options(arguments)
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # of loading weights
     # Imported late: --help needs neither torch nor matplotlib.
     from evaluation import commands, stress
 
-    run = {"report": commands.report, "scores": commands.scores, "stress": stress.stress}
-    return run[arguments.command](arguments)
+    run = {
+        ReportOptions: commands.report,
+        ScoresOptions: commands.scores,
+        StressOptions: stress.stress,
+    }
+    return run[type(options)](options)
+
+
+def _options(arguments: argparse.Namespace) -> ReportOptions | ScoresOptions | StressOptions:
+    given = dict(vars(arguments))
+    kind = {"report": ReportOptions, "scores": ScoresOptions, "stress": StressOptions}[given.pop("command")]
+    for name, value in given.items():
+        if isinstance(value, list):
+            given[name] = tuple(value)
+    if kind is not ScoresOptions:
+        given["scoring"] = ScoringOptions.read(arguments)
+    return kind(**{one.name: given[one.name] for one in fields(kind)})
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -97,10 +116,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _model_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", required=True, help="model folder or Hub id")
+    required = {"required": True, "help": "model folder or Hub id"}
+    ScoringOptions.add_to(parser, "model", model=required)
     parser.add_argument("--dataset", required=True, help="dataset folder or Hub id")
-    parser.add_argument("--batch-size", type=int, default=8, help="clips scored at once (default 8)")
-    parser.add_argument("--device", help="torch device; default: cuda where there is one")
+    ScoringOptions.add_to(parser, "batch_size", "device")
 
 
 def _common(parser: argparse.ArgumentParser) -> None:

@@ -33,7 +33,8 @@ def stress_table(result: dict[str, Any]) -> str:
     lines = [f"{'condition':<16}" + "".join(f"{head:<23}" for head in heads)]
     for row in result["conditions"]:
         values = "".join(f"{with_interval(row[key]['value'], row[key]):<23}" for key in keys)
-        lines.append(f"{row['name']:<16}{values}{'FAILS' if row['fails'] else ''}")
+        unscored = f" {row['unscored']} clips without a score" if row["unscored"] else ""
+        lines.append(f"{row['name']:<16}{values}{'FAILS' if row['fails'] else ''}{unscored}")
     failed = [(family, name) for family, name in result["first_failures"].items() if name]
     if not failed:
         lines.append(f"no condition fails by the rule (a clear fall of more than {result['max_drop']:g})")

@@ -20,6 +20,7 @@ from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, 
 
 from data_prep.errors import UserError
 from evaluation.metrics import detection_metrics
+from infer import Detector
 from training.arguments import parse_recipe
 from training.data import load_splits, shared_sources
 from training.launch import processes_asked_for
@@ -181,6 +182,12 @@ def test_two_processes_give_the_result_of_one(dataset_dir: Path, tmp_path: Path)
     assert distance(weights(tmp_path / "one"), weights(tmp_path / "two")) < 1e-4
     assert results[0]["test"]["metrics"]["n"] == results[1]["test"]["metrics"]["n"]
     assert results[0]["test"]["metrics"]["roc_auc"] == pytest.approx(results[1]["test"]["metrics"]["roc_auc"], abs=1e-3)
+    # The rows that the two processes shared are in the dataset's order, each with the score that its detector gives.
+    detector = Detector.from_pretrained(tmp_path / "two")
+    clips = load_from_disk(str(dataset_dir))["test"]["audio"]
+    scores = np.genfromtxt(tmp_path / "two" / "scores_test.csv", delimiter=",", names=True, encoding="utf-8")
+    expected = [detector.score(clip["bytes"]).fake_probability for clip in clips]
+    np.testing.assert_allclose(scores["fake_probability"], expected, atol=1e-6)
 
 
 def test_number_of_processes_is_read_from_the_launch_command(tmp_path: Path) -> None:
