@@ -21,7 +21,10 @@ The same report for any detector's scores.
   labels.csv   the same names; label (real, fake); and, where known, split (train, validation, test, or any other name),
                source (the recording), speaker, speaker_group, generator, language, duration_s, container
 
-With rows of split validation the threshold and the calibration are fitted on them; else give --threshold.
+The CSV that infer.py writes is judged at the threshold that stands in it. With rows of split validation the
+calibration, and the threshold where the scores name none, are fitted on them; else give --threshold.
+
+A clip has the same name in both files, or in one of them a shorter one that its path ends in (a.wav, /data/real/a.wav).
 """
 _STRESS = """\
 The test clips through codecs, telephone lines, packet loss, less bandwidth, noise, rooms, levels, clipping, changes of

@@ -70,7 +70,13 @@ def report(arguments: Namespace) -> int:
 def scores(arguments: Namespace) -> int:
     """Report on any detector's scores from two CSV files; exit status 1 when a gate fails."""
     gates = [Gate.parse(text) for text in arguments.gate]
-    joined = read_scores(arguments.scores, arguments.labels, arguments.column, arguments.lower_is_fake)
+    joined = read_scores(
+        arguments.scores, arguments.labels, arguments.column, arguments.lower_is_fake, arguments.threshold is None
+    )
+    if joined.by_end:
+        count, (label, score) = len(joined.by_end), joined.by_end[0]
+        what = "clip is" if count == 1 else "clips are"
+        print(f"{count} {what} matched by the end of the path: {label} is taken for {score}, e.g.", file=sys.stderr)
     judged = {name: clips for name, clips in joined.splits.items() if name not in OTHERS}
     if not judged:
         raise UserError(
@@ -86,6 +92,7 @@ def scores(arguments: Namespace) -> int:
         sets,
         audit=_audit_of_scores(judged[order[0]], known),
         unscored=joined.unscored,
+        unlabelled=joined.unlabelled,
         fine_tuned=False,
         resamples=arguments.resamples,
     )
@@ -176,6 +183,11 @@ def _judge_of_scores(joined: JoinedScores, threshold: float | None) -> Judge:
         if not math.isfinite(threshold):
             raise UserError(f"--threshold is {threshold}; expected a number in the unit of the scores")
         return Judge(threshold, joined.unit, "given with --threshold", None, fitted.decisions if fitted else None)
+    if joined.decided is not None:
+        origin = "stands in the scores file"
+        if joined.decided.uncertain:
+            origin += f"; its {joined.decided.uncertain} uncertain clips are counted as called real"
+        return Judge(joined.decided.threshold, joined.unit, origin, None, fitted.decisions if fitted else None)
     if fitted is not None:
         return fitted
     if joined.unit == "fake_probability":
