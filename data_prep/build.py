@@ -102,8 +102,7 @@ def _asked(options: BuildOptions) -> dict:
 
 
 def _mention_readings(found: Inputs) -> None:
-    for folder in found.unreadable_folders[:EXAMPLES]:
-        _say(f"cannot read the folder {folder}")
+    _say_some([f"cannot read the folder {folder}" for folder in found.unreadable_folders])
     for reading in found.readings:
         counts = f"{reading['input']}: {reading['recordings']} recordings, read as {reading['layout']}"
         if reading["unlisted"]:
@@ -150,8 +149,7 @@ def _mention(outcomes: Sequence[Outcome]) -> None:
         held = [o for o in outcomes if (o.status == status if status else o.facts.warning is not None)]
         if held:
             _say(f"{len(held)} recordings {what}:")
-            for outcome in held[:EXAMPLES]:
-                _say(f"  {outcome.name}: {why(outcome)}")
+            _say_some([f"  {outcome.name}: {why(outcome)}" for outcome in held])
 
 
 def _with_splits(
@@ -241,6 +239,14 @@ def _chosen(outcomes: Sequence[Outcome], output: OutputFolder, options: BuildOpt
 
 def _died(task: PrepareTask) -> RecordingFacts:
     return RecordingFacts(error="the process died while preparing it (a crash in a decoder, or out of memory)")
+
+
+def _say_some(lines: Sequence[str]) -> None:
+    """The first few of many lines, and how many more there are."""
+    for line in lines[:EXAMPLES]:
+        _say(line)
+    if len(lines) > EXAMPLES:
+        _say(f"  and {len(lines) - EXAMPLES} more")
 
 
 def _say(text: str) -> None:
