@@ -20,7 +20,7 @@ from evaluation.clips import ScoredClips
 from evaluation.decisions import Decisions, fit_decisions
 from evaluation.gaps import NOT_CHOSEN
 from evaluation.gates import Gate
-from evaluation.leave_out import leave_one_generator_out
+from evaluation.leave_out import generators_to_leave_out, leave_one_generator_out
 from evaluation.measure import Judge
 from evaluation.operating_points import choose_threshold
 from evaluation.report import build_report, write_report
@@ -38,6 +38,8 @@ def report(arguments: Namespace) -> int:
     splits = read_splits(arguments.dataset)
     if arguments.split not in splits:
         raise UserError(f"{arguments.dataset} has no split {arguments.split}; it has {', '.join(splits)}")
+    if arguments.leave_one_generator_out:
+        generators_to_leave_out(arguments.model, splits)  # what stands against it is told before anything is scored
     outside = {_name(name): read_splits(name) for name in arguments.ood}
     rows = {arguments.split: ("test", splits[arguments.split])}
     for name, parts in outside.items():

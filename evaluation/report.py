@@ -147,4 +147,10 @@ def draw(report: dict[str, Any], folder: Path) -> list[Path]:
             lambda axes: figures.history(axes, report["training"]["history"], report["training"]["best_step"]),
         ),
     ]  # fmt: skip
-    return [figures.save(folder / f"{name}.png", function) for name, defined, function in wanted if defined]
+    size = figures.curve_size(systems)
+    curves = ("roc", "det", "precision_recall")
+    return [
+        figures.save(folder / f"{name}.png", function, *([size] if name in curves else []))
+        for name, defined, function in wanted
+        if defined
+    ]
