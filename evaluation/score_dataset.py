@@ -30,7 +30,7 @@ def score_rows(detector: Detector, rows: Dataset, title: str, change: Change | N
         UserError: a clip that cannot be decoded: the dataset is damaged.
     """
     scores = np.empty(len(rows), dtype=np.float64)
-    bar = tqdm(total=len(rows), desc=title, unit="clip", file=sys.stderr, leave=False)
+    bar = tqdm(total=len(rows), desc=title, unit="clip", file=sys.stderr, leave=False, disable=None)
     per_read = detector.batch_size * _READ_AHEAD
     for start in range(0, len(rows), per_read):
         held = []

@@ -51,7 +51,11 @@ Fine-tune any transformers audio-classification model into a real/fake speech de
 The YAML is the record of the experiment; any key in it can be overridden here, and every option of transformers'
 TrainingArguments is accepted in both. OUT ends up holding the best checkpoint by validation ROC-AUC with its decision
 threshold, README.md (the model card), results.json and the scores behind every number. A run that was killed goes on
-when the same command is given again."""
+when the same command is given again.
+
+exit status: 0 done; 2 nothing done (wrong key, value or folder); 130 interrupted, and the same command goes on.
+`accelerate launch` and torchrun turn everything that is not 0 into 1, with --quiet too: a script that has to tell these
+apart reads the line that begins with "error: ", or starts one process with python train_wav2vec2.py."""
 
 
 def parse_recipe(argv: list[str]) -> Recipe:

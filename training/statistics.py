@@ -89,7 +89,7 @@ def _key(model: CompactForAudioClassification, clips: Sequence[Clip], seed: int)
 def _in_parallel(
     model: CompactForAudioClassification, clips: Sequence[Clip], seed: int, workers: int
 ) -> list[dict[str, dict[str, np.ndarray]]]:
-    bar: Callable[..., object] = tqdm(total=len(clips), desc="measuring", unit="clip", smoothing=0)
+    bar: Callable[..., object] = tqdm(total=len(clips), desc="measuring", unit="clip", smoothing=0, disable=None)
     state = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
     context = get_context("spawn")  # torch's threads do not survive a fork
     with bar, ProcessPoolExecutor(workers, context, _start, (model.config, state, seed)) as pool:
