@@ -13,6 +13,7 @@ from data_prep.arguments import add_build_arguments, add_fetch_arguments
 from data_prep.chunks import ChunkingOptions
 from data_prep.equalise import EqualiseOptions
 from data_prep.errors import UserError, run_command
+from data_prep.version import add_version
 
 _BUILD_HELP = """\
 Decode recordings of any container, rate and length, cut them into chunks of speech, and write a DatasetDict.
@@ -72,6 +73,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m data_prep", description=__doc__)
+    add_version(parser)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     raw = argparse.RawDescriptionHelpFormatter
     build = commands.add_parser(

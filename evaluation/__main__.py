@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from data_prep.errors import UserError, run_command
+from data_prep.version import add_version
 
 _REPORT = """\
 Judge a detector on the test split of a prepared dataset, on datasets from elsewhere, and beside the model it started
@@ -62,6 +63,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m evaluation", description=__doc__)
+    add_version(parser)
     parsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     raw = argparse.RawDescriptionHelpFormatter
     report = parsers.add_parser(

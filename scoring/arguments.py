@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 from data_prep.errors import UserError
+from data_prep.version import add_version
 from scoring.choices import BACKENDS, EXPORTED, PRECISIONS, TIMELINE_HOP_S, TIMELINE_WINDOW_S
 from scoring.reading import MIN_DURATION_S
 
@@ -66,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    add_version(parser)
     parser.add_argument(
         "paths", nargs="*", metavar="PATH", help="audio file, folder with all below it, glob pattern, or - for a list"
     )

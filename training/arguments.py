@@ -17,6 +17,7 @@ from transformers import HfArgumentParser, TrainingArguments
 from transformers.trainer_utils import SchedulerType
 
 from data_prep.errors import UserError
+from data_prep.version import add_version
 from training.following import require_reporters
 from training.objective import REPORTED
 from training.recipe import Recipe, RecipeArguments, nearest_name
@@ -73,6 +74,7 @@ def parse_recipe(argv: list[str]) -> Recipe:
         allow_abbrev=False,
         conflict_handler="resolve",
     )
+    add_version(parser)
     parser.set_defaults(output_dir=None)  # transformers' own default would be a folder nobody asked for
     parser.add_argument("--config", help="YAML recipe, e.g. configs/wav2vec2_xlsr.yaml")
     parser.add_argument(

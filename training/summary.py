@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.errors import UserError, run_command
+from data_prep.version import add_version
 from evaluation.text import side_by_side, with_interval
 
 _ROWS = (
@@ -66,6 +67,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m training.summary", description="Print what the training run in OUT measured."
     )
+    add_version(parser)
     parser.add_argument("folder", metavar="OUT", type=Path, help="output folder of train_wav2vec2.py")
     arguments = parser.parse_args()
 
