@@ -51,6 +51,7 @@ REAL = ("real/p225", "real/p226", "real/p227")
         (("real/VCTK/p225", "real/VCTK/p226", "fake/tts/bark"), {"p225", "p226"}, {(None, "bark")}),
         (("real/1688/142", "real/1688/143", "real/7021/85", "fake/A07", "fake/A08"), {"1688", "7021"},
          {(None, "A07"), (None, "A08")}),
+        (("real/1988", "real/2002", "real/84", "fake/melgan"), {"1988", "2002", "84"}, {(None, "melgan")}),
         (("bonafide/spk 1/día", "bonafide/spk 2/día", "spoof/声/生成"), {"spk 1", "spk 2"}, {(None, "声")}),
         (("real/train/anna", "real/train/ben", "real/test/cora", "real/test/dan", "real/test/eve",
           "fake/train/melgan", "fake/test/glow"), {"anna", "ben", "cora", "dan", "eve"},
@@ -138,6 +139,11 @@ def test_what_cannot_be_meant_is_refused(words: tuple[str, ...], tmp_path: Path)
         understood(tmp_path, "real/a", "fake/b", say=words)
 
 
+def test_a_level_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"fake=generator/speaker asks for the speakers .* no folder lies there"):
+        understood(tmp_path, "real", "fake/melgan", say=("fake=generator/speaker",))
+
+
 def corpus(root: Path) -> Path:
     """Four real speakers and two generators, with two short recordings in each folder."""
     talk, made = load_audio(EXAMPLES / "real/vctk_p225.mp3"), load_audio(EXAMPLES / "fake/kokoro_bf_alice.mp3")
@@ -187,3 +193,8 @@ def test_speakers_that_nobody_named_are_unchecked_and_never_green(
     assert 'class="good"' not in leakage
     assert leakage.index("Unchecked") < leakage.index("No source or audio")
     assert "speakers across splits" in json.loads((tmp_path / "audit/audit.json").read_text())["not_checked"][0]
+
+
+def test_years_are_no_speakers(tmp_path: Path) -> None:
+    found = understood(tmp_path, *(f"real/{year}" for year in range(2015, 2022)), "fake/melgan")
+    assert told(found, "real") == {(None, "human")}

@@ -57,24 +57,18 @@ class Understood:
     label: str
     roles: tuple[str | None, ...]
     reason: str
-    names: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    names: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def sentence(self) -> str | None:
         """For a person; None where there are no folders to speak of."""
         if not self.names:
             return None
-        told = [
-            f"{role}s ({len(names)}: {', '.join(names[:EXAMPLES])}{', …' if len(names) > EXAMPLES else ''})"
-            for role, names in self.names.items()
-            if role
-        ]
+        told = [f"{role}s ({_counted(names)})" for role, names in self.names.items() if role]
         if told:
             return f"folders below {self.label}/ are taken for {' and '.join(told)}, because {self.reason}"
-        names = self.names[""]
-        shown = f"{len(names)}: {', '.join(names[:EXAMPLES])}{', …' if len(names) > EXAMPLES else ''}"
         wanted = SPEAKER if self.label == "real" else f"{GENERATOR} or {SPEAKER}"
         return (
-            f"folders below {self.label}/ ({shown}) are not used, because {self.reason}; "
+            f"folders below {self.label}/ ({_counted(self.names[''])}) are not used, because {self.reason}; "
             f"if you know better, say --subfolders {self.label}={wanted}"
         )
 
@@ -84,8 +78,12 @@ class Understood:
             "levels": list(self.roles),
             "because": self.reason,
             "names": {role or "not used": len(names) for role, names in self.names.items()},
-            "examples": {role or "not used": list(names[:EXAMPLES]) for role, names in self.names.items()},
+            "examples": {role or "not used": sorted(names)[:EXAMPLES] for role, names in self.names.items()},
         }
+
+
+def _counted(names: Collection[str]) -> str:
+    return f"{len(names)}: {', '.join(sorted(names)[:EXAMPLES])}{', …' if len(names) > EXAMPLES else ''}"
 
 
 def parse_subfolders(words: Sequence[str]) -> dict[str, str | tuple[str, ...]]:
@@ -129,6 +127,9 @@ def with_subfolders(
 
     Returns:
         of each input: its rows in the same order, and label → how the folders were understood.
+
+    Raises:
+        UserError: a level that was asked for is nowhere.
     """
     found: list[dict[str, Understood]] = [{} for _ in corpora]
     speakers, others = set(known), set()
@@ -141,8 +142,16 @@ def with_subfolders(
             if label == "real" and label in understood:
                 speakers.update(understood[label].names.get(SPEAKER, ()))
                 others.update(understood[label].names.get("", ()))
+    for label, levels in given.items():
+        for role in set(levels) - {PASSED_OVER} if isinstance(levels, tuple) else ():
+            if not any(role in understood[label].names for understood in found if label in understood):
+                raise UserError(
+                    f"--subfolders {label}={'/'.join(levels)} asks for the {role}s of {label} recordings, and no folder "
+                    f"lies there; expected {label}/{'/'.join(levels).upper()}/…, and no table or protocol that labels "
+                    "the recordings"
+                )
     return [
-        ([_filled(row, understood[row.label].roles, given[row.label] == AUTO) for row in rows], understood)
+        ([_filled(row, understood[row.label]) for row in rows], understood)
         for rows, understood in zip(corpora, found, strict=True)
     ]
 
@@ -159,9 +168,9 @@ def _levels(row: Row) -> tuple[str, ...]:
     return tuple(unicodedata.normalize("NFC", readable_name(part)).strip() for part in parts[start:])
 
 
-def _filled(row: Row, roles: Sequence[str | None], auto: bool) -> Row:
-    named = zip(roles, _levels(row), strict=False)
-    told = {role: name for role, name in named if role and not (auto and _says_nothing(name))}
+def _filled(row: Row, understood: Understood) -> Row:
+    named = zip(understood.roles, _levels(row), strict=False)
+    told = {role: name for role, name in named if role and name in understood.names[role]}
     return replace(row, speaker=told.get(SPEAKER), generator=told.get(GENERATOR))
 
 
@@ -174,12 +183,12 @@ def _understand(
 ) -> Understood:
     depth = max(len(names) for names in levels)
     counted = [Counter(names[level] for names in levels if len(names) > level) for level in range(depth)]
-    telling = [Counter({name: n for name, n in held.items() if not _says_nothing(name)}) for held in counted]
+    telling = [_telling(held) for held in counted]
     if given == NONE:
         return Understood(label, (), "--subfolders says so")
     if given != AUTO:
         roles = tuple(None if role == PASSED_OVER else role for role in given)
-        names = {role: sorted(held) for role, held in zip(roles, counted, strict=False) if role}
+        names = {role: frozenset(held) for role, held in zip(roles, counted, strict=False) if role}
         return Understood(label, roles, "--subfolders says so", names)
     judge = _judge_real if label == "real" else _judge_fake
     roles: list[str | None] = [None] * depth
@@ -197,8 +206,8 @@ def _understand(
     if not reasons:
         if doubt is None:
             return Understood(label, (), "there are none that tell anything")
-        return Understood(label, (), doubt[1], {"": sorted(telling[doubt[0]])})
-    names = {role: sorted(telling[level]) for level, role in enumerate(roles) if role}
+        return Understood(label, (), doubt[1], {"": frozenset(telling[doubt[0]])})
+    names = {role: frozenset(telling[level]) for level, role in enumerate(roles) if role}
     return Understood(label, tuple(roles), ", and ".join(reasons.values()), names)
 
 
@@ -235,9 +244,15 @@ def _judge_fake(held: Counter[str], speakers: Collection[str], others: Collectio
     return GENERATOR, "they are neither numbers nor called like speakers, and hold several recordings each"
 
 
+def _telling(held: Counter[str]) -> Counter[str]:
+    """The names of a level that may say something. Years do not, unless other numbers show them to be numbers, too."""
+    kept = Counter({name: count for name, count in held.items() if not _says_nothing(name)})
+    return Counter() if all(re.fullmatch(r"(19|20)\d\d", name) for name in kept) else kept
+
+
 def _says_nothing(name: str) -> bool:
     """train, 16k, part_3, de, en_US, 2024-05-01: no voice and no generator."""
-    date = re.fullmatch(r"(19|20)\d\d([-_. ]?\d\d([-_. ]?\d\d)?)?", name)
+    date = re.fullmatch(r"(19|20)\d\d[-_. ]?\d\d([-_. ]?\d\d)?", name)
     language = re.fullmatch(r"[a-z]{2}([-_][A-Za-z]{2})?", name)
     words = _words(name)
     return bool(date or language or (words and words <= _SAYS_NOTHING)) or not re.search(r"[^\W_]", name)
