@@ -103,6 +103,15 @@ def test_names_that_say_nothing_are_nobodys(name: str, tmp_path: Path) -> None:
     assert told(found, "fake") == {(None, None), (None, "melgan")}
 
 
+def test_numbered_folders_are_speakers_once_some_of_them_hold_several_recordings(tmp_path: Path) -> None:
+    root = tree(tmp_path / "corpus", *(f"real/libri{i * 37}" for i in range(30)), "fake/melgan", each=1)
+    assert told(read_inputs([root], "auto", tmp_path), "real") == {(None, "human")}
+    for folder in ("real/libri37", "real/libri74"):
+        (root / folder / "more.wav").write_bytes(b"x")
+    found = read_inputs([root], "auto", tmp_path)
+    assert told(found, "real") == {(f"libri{i * 37}", "human") for i in range(30)}
+
+
 def test_one_name_in_two_unicode_forms_is_one_speaker(tmp_path: Path) -> None:
     name = "sprecher müller"
     forms = [unicodedata.normalize(form, name) for form in ("NFC", "NFD")]

@@ -3,11 +3,11 @@
 Nothing says so but their names, so they are read on evidence, a level at a time from the outside in:
 
 - names such as train, wav, 16k, en, 2024-05-01, part_3 or female say nothing and are passed over;
-- a level where most folders hold one recording names recordings, not voices or generators;
-- numbers (p225, id10001, 1688) or words for a person (speaker, voice, reader) below real/ are speakers, and so are five
-  folders or more of any other names;
+- words for a person (speaker_1, voice b, reader) below real/ are speakers; so are numbers (p225, id10001, 1688), unless
+  each folder holds one recording, and five folders or more of any other names that mostly hold several;
 - below fake/, names that stand below real/ as speakers, or are formed like those, are the voices that were cloned;
-- other names below fake/ are generators, unless they are mere numbers or stand below real/ for something else.
+- other names below fake/ are generators, unless they are mere numbers, stand below real/ for something else, or mostly
+  hold one recording.
 
 What is not clear is left unknown and said.
 """
@@ -32,6 +32,7 @@ AUTO, NONE = "auto", "none"
 SPEAKER, GENERATOR, PASSED_OVER = "speaker", "generator", "-"
 _ROLES = {"real": (SPEAKER, PASSED_OVER), "fake": (SPEAKER, GENERATOR, PASSED_OVER)}
 _MIN_PLAIN_SPEAKERS = 5  # fewer folders of any names may as well be calls, podcasts and lectures
+_MIN_SHARE_WITH_SEVERAL = 0.05  # numbered folders for single recordings have none, but for a stray second take
 _PERSON = frozenset({"speaker", "speakers", "spk", "spkr", "voice", "reader", "narrator", "talker", "actor", "person"})
 _MAKER = frozenset({"model", "system", "attack", "generator", "vocoder", "engine", "synthesizer", "synthesiser"})
 _SAYS_NOTHING = frozenset(
@@ -146,9 +147,9 @@ def with_subfolders(
         for role in set(levels) - {PASSED_OVER} if isinstance(levels, tuple) else ():
             if not any(role in understood[label].names for understood in found if label in understood):
                 raise UserError(
-                    f"--subfolders {label}={'/'.join(levels)} asks for the {role}s of {label} recordings, and no folder "
-                    f"lies there; expected {label}/{'/'.join(levels).upper()}/…, and no table or protocol that labels "
-                    "the recordings"
+                    f"--subfolders {label}={'/'.join(levels)} asks for the {role}s of {label} recordings, and no "
+                    f"folder lies there; expected {label}/{'/'.join(levels).upper()}/…, and no table or protocol that "
+                    "labels the recordings"
                 )
     return [
         ([_filled(row, understood[row.label]) for row in rows], understood)
@@ -213,12 +214,13 @@ def _understand(
 
 def _judge_real(held: Counter[str], speakers: Collection[str], others: Collection[str]) -> tuple[str | None, str]:
     """(role or None, reason) of a level below real/."""
-    if median(held.values()) < 2:
-        return None, "most of them hold one recording"
     if _named_after_people(held):
         return SPEAKER, "they are named like speakers"
-    if len(held) > 1 and _numbered(held):
-        return SPEAKER, "they are numbered and hold several recordings each"
+    several = sum(count > 1 for count in held.values())
+    if len(held) > 1 and _numbered(held) and several >= _MIN_SHARE_WITH_SEVERAL * len(held):
+        return SPEAKER, f"they are numbered, and {several} of them hold several recordings"
+    if median(held.values()) < 2:
+        return None, "most of them hold one recording"
     if len(held) >= _MIN_PLAIN_SPEAKERS:
         return SPEAKER, f"there are {len(held)} of them with several recordings each"
     return None, "so few folders may as well be kinds of recordings"
