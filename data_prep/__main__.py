@@ -13,6 +13,7 @@ from data_prep.arguments import add_build_arguments, add_fetch_arguments
 from data_prep.chunks import ChunkingOptions
 from data_prep.equalise import EqualiseOptions
 from data_prep.errors import UserError, run_command
+from data_prep.version import add_version
 
 _BUILD_HELP = """\
 Decode recordings of any container, rate and length, cut them into chunks of speech, and write a DatasetDict.
@@ -22,8 +23,11 @@ Each INPUT is a corpus: a folder, some files, hub:org/name or kaggle:owner/name.
 language, split and group_id are used too), folder names, or file names, in this order. Everything below a folder whose
 name says real, bonafide, genuine or human is real; fake, spoof, deepfake, synthetic, ai or tts is fake:
 
-    my_corpus/real/interview.mp3      python -m data_prep build my_corpus --output my_dataset
-    my_corpus/fake/voice_a/01.wav
+    my_corpus/real/speaker_1/01.mp3   python -m data_prep build my_corpus --output my_dataset
+    my_corpus/fake/melgan/01.wav
+
+Folders below these are taken for speakers and generators where their names and sizes say so; what was understood is
+told and stands in report.json, and --subfolders overrules it.
 
 All chunks of a recording, of a source and of a speaker go to the same split. Identical files are kept once. What
 happened to every file is in my_dataset/report.json. An interrupted build goes on where it was when the same command is
@@ -69,6 +73,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m data_prep", description=__doc__)
+    add_version(parser)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     raw = argparse.RawDescriptionHelpFormatter
     build = commands.add_parser(
@@ -151,6 +156,7 @@ def _build(arguments: argparse.Namespace) -> int:
         inputs=arguments.inputs,
         output=arguments.output,
         layout=arguments.layout,
+        subfolders=tuple(arguments.subfolders),
         sample_per_class=arguments.sample_per_class,
         recipe=Recipe(chunking, equalise),
         splits=SplitOptions(

@@ -48,6 +48,15 @@ def _add_reading(group: argparse._ArgumentGroup) -> None:
         help="form of every INPUT (default: recognised from its names and tables)",
     )
     group.add_argument(
+        "--subfolders",
+        nargs="+",
+        default=("auto",),
+        metavar="WHAT",
+        help="what the folders below real/ and fake/ name, where nothing else says it: auto (default: by their names "
+        "and sizes; what was understood is said), none, or for a class its levels from the outside in, such as "
+        "real=speaker fake=generator/speaker, and - for a level that names neither",
+    )
+    group.add_argument(
         "--sample-per-class", type=int, metavar="N", help="take N recordings of each class, at random by --seed"
     )
 

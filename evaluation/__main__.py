@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from data_prep.errors import UserError, run_command
+from data_prep.version import add_version
 from evaluation.options import ReportOptions, ScoresOptions, StressOptions
 from scoring.options import ScoringOptions
 
@@ -24,7 +25,10 @@ The same report for any detector's scores.
   labels.csv   the same names; label (real, fake); and, where known, split (train, validation, test, or any other name),
                source (the recording), speaker, speaker_group, generator, language, duration_s, container
 
-With rows of split validation the threshold and the calibration are fitted on them; else give --threshold.
+The CSV that infer.py writes is judged at the threshold that stands in it. With rows of split validation the
+calibration, and the threshold where the scores name none, are fitted on them; else give --threshold.
+
+A clip has the same name in both files, or in one of them a shorter one that its path ends in (a.wav, /data/real/a.wav).
 """
 _STRESS = """\
 The test clips through codecs, telephone lines, packet loss, less bandwidth, noise, rooms, levels, clipping, changes of
@@ -78,6 +82,7 @@ def _options(arguments: argparse.Namespace) -> ReportOptions | ScoresOptions | S
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m evaluation", description=__doc__)
+    add_version(parser)
     parsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     raw = argparse.RawDescriptionHelpFormatter
     report = parsers.add_parser(

@@ -20,7 +20,7 @@ from evaluation.clips import ScoredClips
 from evaluation.decisions import Decisions, fit_decisions
 from evaluation.gaps import NOT_CHOSEN
 from evaluation.gates import Gate
-from evaluation.leave_out import leave_one_generator_out
+from evaluation.leave_out import generators_to_leave_out, leave_one_generator_out
 from evaluation.measure import Judge
 from evaluation.operating_points import choose_threshold
 from evaluation.options import ReportOptions, ScoresOptions
@@ -39,6 +39,8 @@ def report(arguments: ReportOptions) -> int:
     splits = read_splits(arguments.dataset)
     if arguments.split not in splits:
         raise UserError(f"{arguments.dataset} has no split {arguments.split}; it has {', '.join(splits)}")
+    if arguments.leave_one_generator_out:
+        generators_to_leave_out(arguments.model, splits)  # what stands against it is told before anything is scored
     outside = {_name(name): read_splits(name) for name in arguments.ood}
     rows = {arguments.split: ("test", splits[arguments.split])}
     for name, parts in outside.items():
@@ -77,7 +79,13 @@ def report(arguments: ReportOptions) -> int:
 def scores(arguments: ScoresOptions) -> int:
     """Report on any detector's scores from two CSV files; exit status 1 when a gate fails."""
     gates = [Gate.parse(text) for text in arguments.gate]
-    joined = read_scores(arguments.scores, arguments.labels, arguments.column, arguments.lower_is_fake)
+    joined = read_scores(
+        arguments.scores, arguments.labels, arguments.column, arguments.lower_is_fake, arguments.threshold is None
+    )
+    if joined.by_end:
+        count, (label, score) = len(joined.by_end), joined.by_end[0]
+        what = "clip is" if count == 1 else "clips are"
+        print(f"{count} {what} matched by the end of the path: {label} is taken for {score}, e.g.", file=sys.stderr)
     judged = {name: clips for name, clips in joined.splits.items() if name not in OTHERS}
     if not judged:
         raise UserError(
@@ -93,6 +101,7 @@ def scores(arguments: ScoresOptions) -> int:
         sets,
         audit=_audit_of_scores(judged[order[0]], known),
         unscored=joined.unscored,
+        unlabelled=joined.unlabelled,
         fine_tuned=False,
         resamples=arguments.resamples,
     )
@@ -183,6 +192,11 @@ def _judge_of_scores(joined: JoinedScores, threshold: float | None) -> Judge:
         if not math.isfinite(threshold):
             raise UserError(f"--threshold is {threshold}; expected a number in the unit of the scores")
         return Judge(threshold, joined.unit, "given with --threshold", None, fitted.decisions if fitted else None)
+    if joined.decided is not None:
+        origin = "stands in the scores file"
+        if joined.decided.uncertain:
+            origin += f"; its {joined.decided.uncertain} uncertain clips are counted as called real"
+        return Judge(joined.decided.threshold, joined.unit, origin, None, fitted.decisions if fitted else None)
     if fitted is not None:
         return fitted
     if joined.unit == "fake_probability":

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_prep.errors import UserError
+from data_prep.version import add_version
 from scoring.choices import EXPORTED
 from scoring.options import ScoringOptions, TimelineOptions
 
@@ -91,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    add_version(parser)
     parser.add_argument(
         "paths", nargs="*", metavar="PATH", help="audio file, folder with all below it, glob pattern, or - for a list"
     )

@@ -75,7 +75,7 @@ def score_clips(detector: Detector, rows: Dataset, title: str, change: Change | 
     logits = np.full(len(rows), np.nan)
     errors: list[str | None] = [None] * len(rows)
     results = detector.analyse_readings(_readings(rows, change))
-    bar = tqdm(results, total=len(rows), desc=title, unit="clip", file=sys.stderr, leave=False)
+    bar = tqdm(results, total=len(rows), desc=title, unit="clip", file=sys.stderr, leave=False, disable=None)
     for i, result in enumerate(bar):
         errors[i] = result.error
         if errors[i] is None:
