@@ -28,6 +28,7 @@ from training.outside import load_outside
 from training.plan import describe_plan
 from training.prefix import build_cache
 from training.record import describe_run
+from training.scores import score_of_start, score_of_trained
 from training.summary import format_results
 from training.trainer import build_trainer, train_from_cache, train_or_stop
 
@@ -67,7 +68,8 @@ def train() -> None:
         trainer = build_trainer(recipe, model, extractor, dataset)
         base, start = {}, None
         if starts_as_detector(recipe):
-            base, start = measure_base(trainer, dataset, getattr(model.config, "detector", None), outside)
+            stored = getattr(model.config, "detector", None)
+            base, start = measure_base(score_of_start(recipe), dataset, stored, outside)
         if recipe.arguments.cache_prefix:
             with arguments.main_process_first(local=False, desc="computing the frozen prefix"):
                 place = Path(recipe.arguments.cache_dir or folder / "prefix_cache")
@@ -75,11 +77,13 @@ def train() -> None:
             train_from_cache(trainer, checkpoint, cache)
         else:
             train_or_stop(trainer, checkpoint)
-        results = measure(trainer, dataset, recipe.arguments.threshold_rule, folder, outside, start)
-        results = describe_run(recipe, model, dataset, trainer) | base | results | search_facts(recipe, folder)
+        facts = describe_run(recipe, model, dataset, trainer)
         model = trainer.accelerator.unwrap_model(model)
         if recipe.lora:
             merge_lora(model)
+        score, written = score_of_trained(trainer, recipe), folder if main_process else None
+        results = measure(score, dataset, recipe.arguments.threshold_rule, written, outside, start)
+        results = facts | base | results | search_facts(recipe, folder)
     if main_process:
         save_detector(folder, model, extractor, recipe, results)
         if results["training"]["history"]:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from app.settings import DEFAULT_PORT, LOCAL_HOSTS, Settings
 from data_prep.errors import UserError, run_command
+from data_prep.version import add_version
+from scoring.options import ScoringOptions
 
 if TYPE_CHECKING:
     from scoring.detector import Detector
@@ -37,30 +39,51 @@ def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:
         prog="python -m app", description="Serve a speech deepfake detector: a page, a REST API and a live socket.",
         epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    parser.add_argument(
-        "--model", default=os.environ.get("DEEPFAKE_MODEL") or None,
-        help="model folder or Hub id; default: DEEPFAKE_MODEL of the environment, else the detector in the box",
-    )  # fmt: skip
+    add_version(parser)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default 127.0.0.1: this machine)")
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help=f"default {DEFAULT_PORT}; 0: a free one")
-    parser.add_argument("--operating-point", metavar="NAME", help="decide by it where a request names none")
-    parser.add_argument("--device", help="torch device; default: cuda where there is one")
-    parser.add_argument("--fake-label", help="class name that means fake, where the checkpoint's names do not say")
     parser.add_argument(
         "--api-key", help="ask it of every client; better in the environment as DEEPFAKE_API_KEY, unseen by others"
     )
     parser.add_argument(
-        "--allow-origin", action="append", default=[], metavar="URL", help="let pages of this origin in"
+        "--allow-origin",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="let pages of this origin call the API (CORS)",
     )
-    parser.add_argument("--allow-host", action="append", default=[], metavar="NAME", help="answer to this name too")
-    parser.add_argument("--max-upload-mb", type=float, default=default.max_upload_mb, metavar="MB", help="of a request")
-    parser.add_argument("--max-duration-s", type=float, default=default.max_duration_s, metavar="S", help="of a file")
     parser.add_argument(
-        "--max-job-duration-s", type=float, default=default.max_job_duration_s, metavar="S", help="of a file of a job"
+        "--allow-host", action="append", default=[], metavar="NAME", help="answer to requests for this host name too"
     )
-    parser.add_argument("--time-limit-s", type=float, default=default.time_limit_s, metavar="S", help="to an answer")
-    parser.add_argument("--max-waiting", type=int, default=default.max_waiting, metavar="N", help="recordings queued")
-    parser.add_argument("--max-per-client", type=int, default=default.max_per_client, metavar="N", help="of one client")
+    parser.add_argument("--max-upload-mb", type=float, default=default.max_upload_mb, metavar="MB",
+        help=f"largest request (default {default.max_upload_mb:g}); more is answered 413",
+    )  # fmt: skip
+    parser.add_argument("--max-duration-s", type=float, default=default.max_duration_s, metavar="S",
+        help=f"longest recording of a request (default {default.max_duration_s:g}); longer ones are answered 413",
+    )  # fmt: skip
+    parser.add_argument(
+        "--max-job-duration-s",
+        type=float,
+        default=default.max_job_duration_s,
+        metavar="S",
+        help=f"longest recording of a job (default {default.max_job_duration_s:g})",
+    )
+    parser.add_argument("--time-limit-s", type=float, default=default.time_limit_s, metavar="S",
+        help=f"from a request to its answer (default {default.time_limit_s:g}); later it is 503",
+    )  # fmt: skip
+    parser.add_argument("--max-waiting", type=int, default=default.max_waiting, metavar="N",
+        help=f"recordings in the queue (default {default.max_waiting}); more are answered 503",
+    )  # fmt: skip
+    parser.add_argument("--max-per-client", type=int, default=default.max_per_client, metavar="N",
+        help=f"of them of one client (default {default.max_per_client}); more are answered 429",
+    )  # fmt: skip
+    ScoringOptions.add_to(
+        parser.add_argument_group("scoring"),
+        model={
+            "default": os.environ.get("DEEPFAKE_MODEL") or None,
+            "help": "model folder or Hub id; default: DEEPFAKE_MODEL of the environment, else the detector in the box",
+        },
+    )
     arguments = parser.parse_args(words)
     for name in (
         "max_upload_mb",
@@ -100,6 +123,7 @@ def serve(arguments: argparse.Namespace) -> int:
     Raises:
         UserError: the model cannot be loaded, the port is taken, or a package of the extra is missing.
     """
+    options = ScoringOptions.read(arguments)
     listening = _listen(arguments.host, arguments.port)
     try:
         import fastapi_offline  # noqa: F401
@@ -118,7 +142,7 @@ def serve(arguments: argparse.Namespace) -> int:
         problems.append(error)
         server.should_exit = True
 
-    app = create_app(_loader(arguments), settings_of(arguments), failed)
+    app = create_app(_loader(options), settings_of(arguments), failed)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO, stream=sys.stderr)
     server = uvicorn.Server(config_of(app, arguments.host, arguments.port))
     host, port = listening.getsockname()[:2]
@@ -147,19 +171,14 @@ def _listen(host: str, port: int) -> socket.socket:
         raise UserError(f"cannot listen at {host}:{port} ({error.strerror or error}); try --port 0") from error
 
 
-def _loader(arguments: argparse.Namespace) -> Callable[[], Detector]:
+def _loader(options: ScoringOptions) -> Callable[[], Detector]:
     def load() -> Detector:
         from transformers.utils.logging import disable_progress_bar
 
         from scoring.detector import Detector
 
         disable_progress_bar()
-        return Detector.from_pretrained(
-            arguments.model,
-            device=arguments.device,
-            operating_point=arguments.operating_point,
-            fake_label=arguments.fake_label,
-        )
+        return Detector.from_options(options)
 
     return load
 

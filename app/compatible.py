@@ -84,7 +84,7 @@ def status(request: Request) -> Response | ModelStatus:
     values = {key: facts.metrics.get(name) for key, name in (("f1", "f1_fake"), ("roc_auc", "roc_auc"))}
     return ModelStatus(
         loaded=True,
-        device=detector.device,
+        device=facts.device,
         accuracy=facts.metrics.get("accuracy"),
         metrics_split=facts.metrics_split,
         **values,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
+from torch import nn
 
 from scoring.detector import Detector
 
@@ -29,7 +30,7 @@ class ModelFacts(BaseModel):
 
     name: str
     architecture: str
-    parameters: int
+    parameters: int | None
     device: str
     window_s: float
     hop_s: float
@@ -47,8 +48,10 @@ def facts_of(detector: Detector) -> ModelFacts:
     return ModelFacts(
         name=folder_of(detector).name or "model",
         architecture=type(checkpoint.model).__name__,
-        parameters=sum(parameter.numel() for parameter in checkpoint.model.parameters()),
-        device=detector.device,
+        parameters=sum(p.numel() for p in checkpoint.model.parameters())
+        if isinstance(checkpoint.model, nn.Module)
+        else None,
+        device=str(getattr(checkpoint.model, "device", "cpu")),
         window_s=checkpoint.window_s,
         hop_s=checkpoint.hop_s,
         languages=sorted(languages) if languages else None,

@@ -34,7 +34,9 @@ from scoring.precision import sigmoid
 from scoring.result import Score
 from scoring.timeline import BIN_S, Segment, segments
 
-STORED = "stored"  # the name of the decision threshold that the checkpoint stores, where no point is asked for
+# Names of the decision threshold where no operating point is asked for: the one that the checkpoint stores, the one that
+# the server was started with, and 0.5 where there is neither.
+STORED, GIVEN, DEFAULT = "stored", "given", "default"
 _COLUMNS = 1500  # of a timeline, at most
 
 
@@ -49,7 +51,9 @@ class Points:
         names = sorted(points, key=lambda name: points[name]["threshold"])
         if names and self._stored.get("abstention"):
             names.append(ABSTAIN_NAME)
-        self.all = [self.get(name)[1] for name in (STORED, *names)]
+        stored = [STORED] if "threshold" in self._stored else []
+        self._own = self._own_name()
+        self.all = [self.get(name)[1] for name in dict.fromkeys([self._own, *stored, *names])]
 
     def get(self, name: str | None = None) -> tuple[Decision, OperatingPoint]:
         """The rule of a point and its facts; None or "": what the server was started with.
@@ -58,12 +62,18 @@ class Points:
             UserError: there is none of this name; the sentence says which there are.
         """
         own = self._detector.decision
-        if not name or name == own.name:
-            return own, self._facts(own.name or STORED, own)
+        if not name or name == self._own:
+            return own, self._facts(self._own, own)
         if len(name) > 60 or not name.isprintable():
             raise UserError("the operating point's name is too long or holds control characters")
         decision = decide_by(self._stored, None, None if name == STORED else name)
         return decision, self._facts(name, decision)
+
+    def _own_name(self) -> str:
+        own = self._detector.decision
+        if own.name is not None or own.is_default:
+            return own.name or DEFAULT
+        return STORED if own.threshold == self._stored.get("threshold") else GIVEN
 
     def _facts(self, name: str, decision: Decision) -> OperatingPoint:
         values = self._stored.get("operating_points", {}).get(name) or (self._measured if name == STORED else {})

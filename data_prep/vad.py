@@ -55,39 +55,36 @@ def holds_speech(waveform: np.ndarray, n_frames: int, skip: int = 0) -> bool:
     return n_frames <= 0
 
 
-class SpeechListener:
-    """The detector over samples that come in pieces: what it remembers goes from one piece to the next.
+def _listen(waveform: np.ndarray, n_frames: int) -> Iterator[np.ndarray]:
+    """The probabilities of `speech_probabilities`, `n_frames` at a time."""
+    listener = Listener()
+    step = n_frames * FRAME_SAMPLES
+    for start in range(0, len(waveform), step):
+        samples = np.asarray(waveform[start : start + step], dtype=np.float32)
+        yield listener(np.pad(samples, (0, -len(samples) % FRAME_SAMPLES)))
 
-    Pieces of whole frames, whatever their sizes, get the probabilities of one call with all of them, to 1e-5.
+
+class Listener:
+    """The speech probabilities of one recording that arrives piece by piece, in order.
+
+    What was heard before is kept between calls, so that the result does not depend on how the recording is cut.
     """
 
     def __init__(self) -> None:
         self._hidden = self._cell = np.zeros((1, 1, 128), dtype=np.float32)
         self._context = np.zeros(_CONTEXT_SAMPLES, dtype=np.float32)
 
-    def probabilities(self, samples: np.ndarray) -> np.ndarray:
-        """Probability of speech for each 32 ms frame, float32 of shape (ceil(samples / 512),).
-
-        Args:
-            samples: float32 of shape (samples,). A last frame that is not whole is padded with zeros, so that only the
-                last piece may end in one.
-        """
-        if len(samples) == 0:
-            return np.zeros(0, np.float32)
-        frames = np.pad(samples, (0, -len(samples) % FRAME_SAMPLES)).reshape(-1, FRAME_SAMPLES)
-        contexts = np.vstack((self._context, frames[:-1, -_CONTEXT_SAMPLES:]))
-        self._context = frames[-1, -_CONTEXT_SAMPLES:]
-        inputs = {"input": np.hstack((contexts, frames)), "h": self._hidden, "c": self._cell}
-        values, self._hidden, self._cell = _session().run(["speech_probs", "hn", "cn"], inputs)
-        return values.reshape(-1)
-
-
-def _listen(waveform: np.ndarray, n_frames: int) -> Iterator[np.ndarray]:
-    """The probabilities of `speech_probabilities`, `n_frames` at a time."""
-    listener = SpeechListener()
-    step = n_frames * FRAME_SAMPLES
-    for start in range(0, len(waveform), step):
-        yield listener.probabilities(np.asarray(waveform[start : start + step], dtype=np.float32))
+    def __call__(self, samples: np.ndarray) -> np.ndarray:
+        """Float32 samples of shape (frames * 512,) to probabilities of shape (frames,)."""
+        found = [np.zeros(0, np.float32)]
+        for start in range(0, len(samples), _FRAMES_PER_CALL * FRAME_SAMPLES):
+            frames = samples[start : start + _FRAMES_PER_CALL * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
+            contexts = np.vstack((self._context, frames[:-1, -_CONTEXT_SAMPLES:]))
+            self._context = frames[-1, -_CONTEXT_SAMPLES:].copy()  # a view would keep the samples alive
+            inputs = {"input": np.hstack((contexts, frames)), "h": self._hidden, "c": self._cell}
+            values, self._hidden, self._cell = _session().run(["speech_probs", "hn", "cn"], inputs)
+            found.append(values.reshape(-1))
+        return np.concatenate(found)
 
 
 def speech_duration_s(waveform: np.ndarray) -> float:

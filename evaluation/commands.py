@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 import sys
-from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,10 @@ from evaluation.clips import ScoredClips
 from evaluation.decisions import Decisions, fit_decisions
 from evaluation.gaps import NOT_CHOSEN
 from evaluation.gates import Gate
-from evaluation.leave_out import leave_one_generator_out
+from evaluation.leave_out import generators_to_leave_out, leave_one_generator_out
 from evaluation.measure import Judge
 from evaluation.operating_points import choose_threshold
+from evaluation.options import ReportOptions, ScoresOptions
 from evaluation.report import build_report, write_report
 from evaluation.score_dataset import score_rows
 from evaluation.score_files import JoinedScores, read_scores
@@ -32,23 +33,30 @@ from scoring.detector import Detector
 OTHERS = ("train", "validation")  # splits that a detector may have learnt from
 
 
-def report(arguments: Namespace) -> int:
+def report(arguments: ReportOptions) -> int:
     """Score the dataset's test split (and others) with the model and report; exit status 1 when a gate fails."""
     gates = [Gate.parse(text) for text in arguments.gate]
     splits = read_splits(arguments.dataset)
     if arguments.split not in splits:
         raise UserError(f"{arguments.dataset} has no split {arguments.split}; it has {', '.join(splits)}")
+    if arguments.leave_one_generator_out:
+        generators_to_leave_out(arguments.model, splits)  # what stands against it is told before anything is scored
     outside = {_name(name): read_splits(name) for name in arguments.ood}
     rows = {arguments.split: ("test", splits[arguments.split])}
     for name, parts in outside.items():
         for split, part in parts.items():
             rows[name if len(parts) == 1 else f"{name} {split}"] = ("out_of_domain", part)
-    detector = Detector.from_pretrained(arguments.model, batch_size=arguments.batch_size, device=arguments.device)
+    detector = Detector.from_options(arguments.scoring)
     learnt = [s for s in OTHERS if s in splits and s != arguments.split]
     heard = {s: splits[s] for s in learnt}
     judge = judge_of(detector, heard.get("validation"))
     sets = {name: (role, _scored(detector, part, heard, name)) for name, (role, part) in rows.items()}
     base = _base(arguments, rows, heard)
+    if base is not None:  # both are judged on the clips that both can score
+        for name, scored in base[2].items():
+            role, clips = sets[name]
+            clips, base[2][name] = clips.shared(scored)
+            sets[name] = role, clips
     left_out = None
     if arguments.leave_one_generator_out:
         left_out = leave_one_generator_out(arguments.model, splits, arguments.output / "leave_one_out")
@@ -60,6 +68,7 @@ def report(arguments: Namespace) -> int:
         base=base,
         training=run["training"],
         audit=audit(splits[arguments.split], heard, splits),
+        unscored=sum(clips.unscored for _, clips in sets.values()),
         fine_tuned=run["fine_tuned"] or base is not None,
         left_out=left_out,
         resamples=arguments.resamples,
@@ -67,10 +76,16 @@ def report(arguments: Namespace) -> int:
     return _finish(found, arguments.output, gates)
 
 
-def scores(arguments: Namespace) -> int:
+def scores(arguments: ScoresOptions) -> int:
     """Report on any detector's scores from two CSV files; exit status 1 when a gate fails."""
     gates = [Gate.parse(text) for text in arguments.gate]
-    joined = read_scores(arguments.scores, arguments.labels, arguments.column, arguments.lower_is_fake)
+    joined = read_scores(
+        arguments.scores, arguments.labels, arguments.column, arguments.lower_is_fake, arguments.threshold is None
+    )
+    if joined.by_end:
+        count, (label, score) = len(joined.by_end), joined.by_end[0]
+        what = "clip is" if count == 1 else "clips are"
+        print(f"{count} {what} matched by the end of the path: {label} is taken for {score}, e.g.", file=sys.stderr)
     judged = {name: clips for name, clips in joined.splits.items() if name not in OTHERS}
     if not judged:
         raise UserError(
@@ -86,6 +101,7 @@ def scores(arguments: Namespace) -> int:
         sets,
         audit=_audit_of_scores(judged[order[0]], known),
         unscored=joined.unscored,
+        unlabelled=joined.unlabelled,
         fine_tuned=False,
         resamples=arguments.resamples,
     )
@@ -154,16 +170,16 @@ def _scored(detector: Detector, part: Dataset, heard: dict[str, Dataset], name: 
     known = _values(heard.get("train"), "speaker")
     if known and not any(clips.facts["speaker_group"]):
         groups = tuple(None if not s else "in training" if s in known else "new" for s in clips.facts["speaker"])
-        clips = ScoredClips(clips.scores, clips.labels, {**clips.facts, "speaker_group": groups})
+        clips = replace(clips, facts={**clips.facts, "speaker_group": groups})
     return clips
 
 
 def _base(
-    arguments: Namespace, rows: dict[str, tuple[str, Dataset]], heard: dict[str, Dataset]
+    arguments: ReportOptions, rows: dict[str, tuple[str, Dataset]], heard: dict[str, Dataset]
 ) -> tuple[dict[str, Any], Judge, dict[str, ScoredClips]] | None:
     if arguments.base_model is None:
         return None
-    detector = Detector.from_pretrained(arguments.base_model, batch_size=arguments.batch_size, device=arguments.device)
+    detector = Detector.from_options(replace(arguments.scoring, model=arguments.base_model))
     judge = judge_of(detector, heard.get("validation"))
     scored = {name: _scored(detector, part, heard, f"base, {name}") for name, (_, part) in rows.items()}
     return {"name": _name(arguments.base_model)}, judge, scored
@@ -176,6 +192,11 @@ def _judge_of_scores(joined: JoinedScores, threshold: float | None) -> Judge:
         if not math.isfinite(threshold):
             raise UserError(f"--threshold is {threshold}; expected a number in the unit of the scores")
         return Judge(threshold, joined.unit, "given with --threshold", None, fitted.decisions if fitted else None)
+    if joined.decided is not None:
+        origin = "stands in the scores file"
+        if joined.decided.uncertain:
+            origin += f"; its {joined.decided.uncertain} uncertain clips are counted as called real"
+        return Judge(joined.decided.threshold, joined.unit, origin, None, fitted.decisions if fitted else None)
     if fitted is not None:
         return fitted
     if joined.unit == "fake_probability":

@@ -58,7 +58,7 @@ class Evidence:
         fine_tuned: it started from another checkpoint, which can serve as a control.
         longest_s: what is scored of a recording, None for all of it.
         unseen_generators: generators in the measured sets that training did not hold; None when unknown.
-        unscored: clips left out for want of a score.
+        unscored, unlabelled: clips left out for want of a score, or of a label.
         missing: facts without which nobody can repeat the training, in words.
     """
 
@@ -73,6 +73,7 @@ class Evidence:
     longest_s: float | None = None
     unseen_generators: tuple[str, ...] | None = None
     unscored: int = 0
+    unlabelled: int = 0
     missing: tuple[str, ...] = ()
 
 
@@ -202,5 +203,8 @@ def _rest(e: Evidence) -> Iterator[Gap]:
     if e.unscored:
         text = f"{e.unscored} labelled clips have no score and were left out; if they are the hard ones, this flatters."
         yield Gap("Clips without a score", text)
+    if e.unlabelled:
+        text = f"{e.unlabelled} scores have no label and were left out: how the detector does on those is not counted."
+        yield Gap("Scores without a label", text)
     if e.missing:
         yield Gap("Not repeatable", f"Not published or not recorded: {', '.join(e.missing)}.")

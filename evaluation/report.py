@@ -27,6 +27,7 @@ def build_report(
     training: dict[str, Any] | None = None,
     audit: dict[str, Any] | None = None,
     unscored: int = 0,
+    unlabelled: int = 0,
     fine_tuned: bool = True,
     left_out: list[dict[str, Any]] | None = None,
     resamples: int = 2000,
@@ -40,7 +41,7 @@ def build_report(
         base: the control: its facts, its own judge, and the same clips with its scores, by set name.
         training: {"history", "best_step"} of the run, if recorded.
         audit: {"shared_recordings", "shared_speakers", "splits", "training_generators"}, None entries for unknown.
-        unscored: labelled clips that have no score.
+        unscored, unlabelled: labelled clips that have no score, and scores that have no label.
         fine_tuned: whether there is a checkpoint it started from.
         left_out: results of the trainings without one generator each, if asked for.
     """
@@ -56,6 +57,7 @@ def build_report(
         "leave_one_generator_out": left_out,
         "training": training,
         "unscored": unscored,
+        "unlabelled": unlabelled,
     }
     for name, (role, clips) in sets.items():
         report["sets"][name] = {"role": role, **measure(clips, judge, resamples)}
@@ -95,6 +97,7 @@ def evidence_of(report: dict[str, Any], fine_tuned: bool = True) -> Evidence:
         fine_tuned=fine_tuned,
         unseen_generators=None if not known or not heard else tuple(sorted(heard - set(known))),
         unscored=report["unscored"],
+        unlabelled=report["unlabelled"],
     )
 
 
@@ -144,4 +147,10 @@ def draw(report: dict[str, Any], folder: Path) -> list[Path]:
             lambda axes: figures.history(axes, report["training"]["history"], report["training"]["best_step"]),
         ),
     ]  # fmt: skip
-    return [figures.save(folder / f"{name}.png", function) for name, defined, function in wanted if defined]
+    size = figures.curve_size(systems)
+    curves = ("roc", "det", "precision_recall")
+    return [
+        figures.save(folder / f"{name}.png", function, *([size] if name in curves else []))
+        for name, defined, function in wanted
+        if defined
+    ]

@@ -6,8 +6,8 @@ import csv
 import hashlib
 import json
 import sys
+import threading
 import time
-from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,11 @@ from data_prep.read_dataset import read_splits
 from evaluation import figures
 from evaluation.clips import ScoredClips
 from evaluation.commands import judge_of
-from evaluation.intervals import bootstrap_intervals, paired_difference
+from evaluation.intervals import Difference, Interval, bootstrap_intervals, paired_difference
 from evaluation.measure import Judge
 from evaluation.metrics import detection_metrics
-from evaluation.score_dataset import score_rows
+from evaluation.options import StressOptions
+from evaluation.score_dataset import NothingScored, score_rows
 from evaluation.text import stress_table
 from scoring.detector import Detector
 
@@ -33,40 +34,47 @@ SHOWN = ("roc_auc", "eer", "balanced_accuracy", "fpr", "fnr")
 CLEAN = "clean"
 # A condition fails when balanced accuracy falls by this much and the interval of the fall excludes no fall at all.
 MAX_DROP = 0.05
+_NO_INTERVAL = Interval(None, None, "none", 0, "no clip could be scored")
+_NO_CHANGE = Difference(None, None, None, _NO_INTERVAL)
 
 
 class Channel:
-    """One condition as a change of samples; counts what it heard and hashes what it made."""
+    """One condition as a change of samples, in any number of threads; counts what it heard and hashes what it made."""
 
     def __init__(self, condition: Condition, seed: int) -> None:
         self.condition, self.seed = condition, seed
         self.heard_s = self.busy_s = 0.0
-        self._hash = hashlib.sha256()
+        self._lock = threading.Lock()
+        self._digests: list[bytes] = []
 
     def __call__(self, samples: np.ndarray, name: str) -> np.ndarray:
-        start = time.perf_counter()
+        start = time.thread_time()
         changed = self.condition.apply(samples, self.seed, name)
-        self.busy_s += time.perf_counter() - start
-        self.heard_s += len(samples) / SAMPLING_RATE
-        self._hash.update(np.ascontiguousarray(changed).tobytes())
+        busy_s = time.thread_time() - start
+        digest = hashlib.sha256(np.ascontiguousarray(changed)).digest()
+        with self._lock:
+            self.busy_s += busy_s
+            self.heard_s += len(samples) / SAMPLING_RATE
+            self._digests.append(digest)
         return changed
 
     @property
     def digest(self) -> str:
-        return self._hash.hexdigest()
+        """Of all that was made, in whatever order."""
+        return hashlib.sha256(b"".join(sorted(self._digests))).hexdigest()
 
 
-def stress(arguments: Namespace) -> int:
+def stress(arguments: StressOptions) -> int:
     """Run the conditions and write stress.json, stress.csv and stress.png."""
     conditions = chosen(arguments.conditions)
     splits = read_splits(arguments.dataset)
     if arguments.split not in splits:
         raise UserError(f"{arguments.dataset} has no split {arguments.split}; it has {', '.join(splits)}")
     rows = sampled(splits[arguments.split], arguments.max_clips, arguments.seed)
-    detector = Detector.from_pretrained(arguments.model, batch_size=arguments.batch_size, device=arguments.device)
+    detector = Detector.from_options(arguments.scoring)
     judge = judge_of(detector, splits.get("validation") if arguments.split != "validation" else None)
     channels = [Channel(condition, arguments.seed) for condition in conditions]
-    scored = {c.condition.name: score_rows(detector, rows, c.condition.name, c) for c in channels}
+    scored = {c.condition.name: _scored(detector, rows, c) for c in channels}
     result = {
         "system": {"name": Path(arguments.model).resolve().name if Path(arguments.model).exists() else arguments.model},
         "split": arguments.split,
@@ -84,6 +92,16 @@ def stress(arguments: Namespace) -> int:
     heard, busy = (sum(getattr(c, key) for c in channels) for key in ("heard_s", "busy_s"))
     print(f"channels: {heard:.0f} s of audio at {heard / max(busy, 1e-9):.0f} times realtime", file=sys.stderr)
     return 0
+
+
+def _scored(detector: Detector, rows: Dataset, channel: Channel) -> ScoredClips | None:
+    """None when the condition leaves no clip that can be scored."""
+    try:
+        return score_rows(detector, rows, channel.condition.name, channel)
+    except NothingScored:
+        if channel.condition.name == CLEAN:
+            raise
+        return None
 
 
 def chosen(names: Sequence[str] | None) -> list[Condition]:
@@ -112,37 +130,49 @@ def sampled(rows: Dataset, most: int | None, seed: int) -> Dataset:
 
 
 def compare_conditions(
-    channels: Sequence[Channel], scored: dict[str, ScoredClips], judge: Judge, resamples: int
+    channels: Sequence[Channel], scored: dict[str, ScoredClips | None], judge: Judge, resamples: int
 ) -> list[dict[str, Any]]:
-    """One row a condition: metrics with intervals, the change against clean, and whether it fails."""
+    """One row a condition: metrics with intervals, the change against clean, and whether it fails.
+
+    Args:
+        scored: by the name of the condition; None where no clip could be scored, which is a failure.
+    """
     clean = scored[CLEAN]
     result = []
     for channel in channels:
         condition, clips = channel.condition, scored[channel.condition.name]
-        values = detection_metrics(clips.scores, clips.labels, judge.threshold)
-        groups = clips.groups()
-        intervals = bootstrap_intervals(clips.scores, clips.labels, groups, judge.threshold, SHOWN, resamples)
+        row = {"name": condition.name, "family": condition.family, "label": condition.label}
+        if clips is None:
+            row |= _unscored(len(clean) + clean.unscored)
+        else:
+            row |= _compared(clips, clean, judge, resamples)
+        result.append(row | {"audio_sha256": channel.digest})
+    return result
+
+
+def _compared(clips: ScoredClips, clean: ScoredClips, judge: Judge, resamples: int) -> dict[str, Any]:
+    values = detection_metrics(clips.scores, clips.labels, judge.threshold)
+    intervals = bootstrap_intervals(clips.scores, clips.labels, clips.groups(), judge.threshold, SHOWN, resamples)
+    mine, before = clips.shared(clean)  # a channel may leave clips without speech that can be heard
+    change = None
+    if len(mine):
         both = (judge.threshold, judge.threshold)
         change = paired_difference(
-            clips.scores, clean.scores, clips.labels, groups, *both, ("balanced_accuracy",), resamples
+            mine.scores, before.scores, mine.labels, mine.groups(), *both, ("balanced_accuracy",), resamples
         )["balanced_accuracy"]
-        result.append(
-            {
-                "name": condition.name,
-                "family": condition.family,
-                "label": condition.label,
-                **{key: {"value": values[key], **intervals[key].to_dict()} for key in SHOWN},
-                "change": change.to_dict(),
-                "fails": _fails(
-                    change.difference,
-                    change.interval.high,
-                    values["balanced_accuracy"],
-                    intervals["balanced_accuracy"].low,
-                ),
-                "audio_sha256": channel.digest,
-            }
-        )
-    return result
+    fell = None if change is None else change.difference
+    accuracy, lost = values["balanced_accuracy"], len(set(clips.labels)) < len(set(clean.labels))
+    return {
+        "unscored": clips.unscored,
+        **{key: {"value": values[key], **intervals[key].to_dict()} for key in SHOWN},
+        "change": (change or _NO_CHANGE).to_dict(),
+        "fails": lost or _fails(fell, change and change.interval.high, accuracy, intervals["balanced_accuracy"].low),
+    }
+
+
+def _unscored(clips: int) -> dict[str, Any]:
+    nothing = {"value": None, **_NO_INTERVAL.to_dict()}
+    return {"unscored": clips, **dict.fromkeys(SHOWN, nothing), "change": _NO_CHANGE.to_dict(), "fails": True}
 
 
 def _fails(difference: float | None, high: float | None, accuracy: float | None, low: float | None) -> bool:
@@ -169,9 +199,10 @@ def write(result: dict[str, Any], folder: Path) -> None:
     with (folder / "stress.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         ends = [f"{key}{end}" for key in SHOWN for end in ("", "_low", "_high")]
-        writer.writerow(["condition", "family", *ends, "change_of_balanced_accuracy", "fails"])
+        writer.writerow(["condition", "family", *ends, "change_of_balanced_accuracy", "unscored", "fails"])
         for row in result["conditions"]:
             values = [row[key][end] for key in SHOWN for end in ("value", "low", "high")]
-            writer.writerow([row["name"], row["family"], *values, row["change"]["difference"], row["fails"]])
+            last = (row["change"]["difference"], row["unscored"], row["fails"])
+            writer.writerow([row["name"], row["family"], *values, *last])
     height = 1.3 + 0.21 * len(result["conditions"])
     figures.save_grid(folder / "stress.png", lambda axes: figures.stress(axes, result), (10.0, height), 3)

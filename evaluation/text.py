@@ -2,28 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 _ROWS = (
     ("ROC-AUC", "roc_auc"), ("EER", "eer"), ("accuracy", "accuracy"), ("balanced accuracy", "balanced_accuracy"),
     ("real called fake", "fpr"), ("fakes missed", "fnr"),
 )  # fmt: skip
-_WIDTH = 30
+_LEFT_OUT_ROWS = (("ROC-AUC", "roc_auc"), ("EER", "eer"), ("fakes missed", "fnr"))
+_WIDTH = 120  # of a terminal, or of a log that people read
 
 
 def report_table(report: dict[str, Any]) -> str:
-    """Every set side by side, the base model's after it, then what is missing."""
-    columns = [(f"{name} ({s['metrics']['n']} clips)", s) for name, s in report["sets"].items()]
+    """Every set side by side, the base model's after it, generators left out of training, then what is missing."""
+    measured = [(f"{name} ({s['metrics']['n']} clips)", s) for name, s in report["sets"].items()]
     if report["base"]:
-        columns += [(f"base on {name}", s) for name, s in report["base"]["sets"].items()]
-    lines = [f"{'':<20}" + "".join(f"{title:<{_WIDTH}}" for title, _ in columns)]
-    for title, key in _ROWS:
-        values = [with_interval(s["metrics"][key], s["intervals"]["recordings"][key]) for _, s in columns]
-        lines.append(f"{title:<20}" + "".join(f"{value:<{_WIDTH}}" for value in values))
+        measured += [(f"base on {name}", s) for name, s in report["base"]["sets"].items()]
+    columns = [
+        (title, [with_interval(s["metrics"][key], s["intervals"]["recordings"][key]) for _, key in _ROWS])
+        for title, s in measured
+    ]
+    lines = side_by_side([title for title, _ in _ROWS], columns)
     threshold = report["threshold"]
     lines.append(f"threshold {threshold['unit']} >= {threshold['value']:.4f}: {threshold['origin']}")
+    if report["leave_one_generator_out"]:
+        lines.append("trained again without one generator, and judged on its fakes:")
+        left_out = [
+            (
+                f"{row['name']} ({row['n_fake']} fakes)",
+                [with_interval(row[k]["value"], row[k]) for _, k in _LEFT_OUT_ROWS],
+            )
+            for row in report["leave_one_generator_out"]
+        ]
+        lines += side_by_side([title for title, _ in _LEFT_OUT_ROWS], left_out)
     lines += [f"note: {gap['heading'].lower()}: {gap['text']}" for gap in report["gaps"]]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def side_by_side(rows: Sequence[str], columns: Sequence[tuple[str, Sequence[str]]], width: int = _WIDTH) -> list[str]:
+    """A table as lines: titled columns beside each other, and below each other where the line would grow too long.
+
+    Args:
+        rows: title of each row. columns: title of each column, and one value a row.
+    """
+    first = max(20, *(len(title) + 2 for title in rows))
+    widths = [max(len(text) for text in (title, *values)) + 3 for title, values in columns]
+    lines: list[str] = []
+    start = 0
+    while start < len(columns):
+        stop = start + 1
+        while stop < len(columns) and first + sum(widths[start : stop + 1]) <= width + 3:  # the last needs no space
+            stop += 1
+        shown = list(zip(columns[start:stop], widths[start:stop], strict=True))
+        lines.append(" " * first + "".join(f"{title:<{n}}" for (title, _), n in shown))
+        for index, title in enumerate(rows):
+            lines.append(f"{title:<{first}}" + "".join(f"{values[index]:<{n}}" for (_, values), n in shown))
+        start = stop
+    return [line.rstrip() for line in lines]
 
 
 def stress_table(result: dict[str, Any]) -> str:
@@ -33,7 +68,8 @@ def stress_table(result: dict[str, Any]) -> str:
     lines = [f"{'condition':<16}" + "".join(f"{head:<23}" for head in heads)]
     for row in result["conditions"]:
         values = "".join(f"{with_interval(row[key]['value'], row[key]):<23}" for key in keys)
-        lines.append(f"{row['name']:<16}{values}{'FAILS' if row['fails'] else ''}")
+        unscored = f" {row['unscored']} clips without a score" if row["unscored"] else ""
+        lines.append(f"{row['name']:<16}{values}{'FAILS' if row['fails'] else ''}{unscored}")
     failed = [(family, name) for family, name in result["first_failures"].items() if name]
     if not failed:
         lines.append(f"no condition fails by the rule (a clear fall of more than {result['max_drop']:g})")

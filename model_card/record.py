@@ -66,6 +66,7 @@ class Record:
             fine_tuned=not results["model"]["from_scratch"],
             longest_s=(results.get("scoring") or {}).get("longest_s"),
             unseen_generators=self._unseen_generators(),
+            unscored=sum(results.get("unscored", {}).values()),
             missing=tuple(_missing(results)),
         )
 

@@ -15,9 +15,9 @@ import numpy as np
 import soxr
 
 from data_prep.audio import SAMPLING_RATE, AudioError, AudioReader, Source
+from scoring.choices import MIN_DURATION_S
 from scoring.windows import SpeechTrack, Window, WindowCutter, in_pieces
 
-MIN_DURATION_S = 0.5  # below this there is not one syllable to judge
 MIN_SPEECH_S = 0.25  # of a window; less is noise, silence or a click
 _QUEUED_WINDOWS = 4  # of one file, decoded and waiting: 3.3 MB at 13 s
 
@@ -89,6 +89,7 @@ class Reading:
     error: str | None = None
     track: SpeechTrack = field(default_factory=SpeechTrack)
     peaks: list[np.ndarray] | None = None  # see `_note_peaks`
+    change: Callable[[np.ndarray], np.ndarray] | None = None  # of all its 16 kHz samples, before anything is heard
     listener: Callable[[np.ndarray], None] | None = None
     channel: int | None = None  # of a file: this one alone, counted from 0, in place of the mean of all
 
@@ -107,7 +108,10 @@ class Reading:
             yield from self._speaking([_resampled(self.source, self.sampling_rate)], window, hop)
             return
         with AudioReader(self.source, channel=self.channel) as reader:
-            yield from self._speaking(reader.blocks(), window, hop)
+            blocks: Iterable[np.ndarray] = reader.blocks()
+            if self.change is not None:
+                blocks = [self.change(np.concatenate(list(blocks)))]
+            yield from self._speaking(blocks, window, hop)
 
     def _speaking(self, blocks: Iterable[np.ndarray], window: int, hop: int) -> Iterator[Window]:
         if self.listener is not None:

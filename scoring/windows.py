@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_prep.vad import FRAME_SAMPLES, SPEECH_THRESHOLD, SpeechListener
+from data_prep.vad import FRAME_SAMPLES, SPEECH_THRESHOLD, Listener
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class SpeechTrack:
     def __init__(self) -> None:
         self.samples = 0
         self.flags = bytearray()
-        self._listener = SpeechListener()
+        self._listener = Listener()
         self._held = np.zeros(0, dtype=np.float32)  # less than one frame
 
     def push(self, samples: np.ndarray) -> None:
@@ -132,5 +132,6 @@ class SpeechTrack:
         return sum(frames) * FRAME_SAMPLES / 16_000
 
 
-def _flags(listener: SpeechListener, samples: np.ndarray) -> bytes:
-    return (listener.probabilities(samples) >= SPEECH_THRESHOLD).astype(np.uint8).tobytes()
+def _flags(listener: Listener, samples: np.ndarray) -> bytes:
+    padded = np.pad(samples, (0, -len(samples) % FRAME_SAMPLES))
+    return (listener(padded) >= SPEECH_THRESHOLD).astype(np.uint8).tobytes()

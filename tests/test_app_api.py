@@ -376,6 +376,18 @@ def test_the_model_is_described_with_its_points_and_limits(client: TestClient, d
     assert model["facts"]["parameters"] == sum(p.numel() for p in detector.checkpoint.model.parameters())
 
 
+def test_a_threshold_of_ones_own_is_named_and_lends_itself_nobody_elses_rates(tmp_path: Path, clip: bytes) -> None:
+    small_detector(tmp_path / "model")
+    with client_of(Detector.from_pretrained(tmp_path / "model", threshold=0.9)) as client:
+        points = client.get("/v1/model").json()["operating_points"]
+        assert [point["name"] for point in points[:2]] == ["given", "stored"]
+        row = client.post("/v1/score", files=files(clip), data={"detail": "score"}).json()["rows"][0]
+        assert (row["threshold"], row["operating_point"]["name"], row["operating_point"]["fpr"]) == (0.9, "given", None)
+        asked = {"detail": "score", "operating_point": "stored"}
+        row = client.post("/v1/score", files=files(clip), data=asked).json()["rows"][0]
+        assert row["operating_point"]["fpr"] == pytest.approx(0.1)
+
+
 def test_the_other_systems_routes_answer_with_their_own_keys(
     client: TestClient, detector: Detector, speech: np.ndarray
 ) -> None:

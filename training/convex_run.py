@@ -1,14 +1,16 @@
 """A whole run of a recipe with `convex:`: measure, hold out, calibrate, judge, and fit once more on everything.
 
-The threshold, the calibration and all "validation" numbers come from clips of train and validation that were scored by
-heads fitted without their generators, campaigns and speakers. "test" is judged by heads fitted on train and validation.
-The heads that are saved are fitted on the usable clips of all splits.
+A clip's score is that of scoring, the mean over its windows with speech; a clip without speech is neither fitted on nor
+judged, and is counted as unscored. The threshold, the calibration and all "validation" numbers come from clips of train
+and validation that were scored by heads fitted without their generators, campaigns and speakers. "test" is judged by
+heads fitted on train and validation. The heads that are saved are fitted on the usable clips of all splits.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from datasets import Dataset, DatasetDict
 from transformers import AutoModelForAudioClassification
 
 from compact import CompactForAudioClassification
+from data_prep.audio import SAMPLING_RATE
 from data_prep.errors import UserError
 from data_prep.hub import cache_only, first_line, offline_hint
 from evaluation.decisions import probability_of
@@ -48,10 +51,15 @@ def fit_convex(recipe: Recipe, model: CompactForAudioClassification, dataset: Da
         raise UserError(f"`convex:` needs a dataset folder with its report.json; {folder} is none")
     load_convolutions(model, options.convolutions)
     table = read_table(dataset, folder, options)
-    measured = measure_table(model, table, folder, recipe.training.seed)
+    own = recipe.arguments
+    cut = round(own.window_s * SAMPLING_RATE), round(own.hop_s * SAMPLING_RATE)
+    measured = measure_table(model, table, folder, recipe.training.seed, cut)
+    heard = measured.heard(len(table))
+    on_trial = {"validation": table.usable & (table.split != "test"), "test": table.split == "test"}
+    known, test, left_out = on_trial["validation"] & heard, on_trial["test"] & heard, ~table.usable & heard
+    table = replace(table, usable=table.usable & heard)
 
     folds, fit = len(options.folds), options.fit
-    known = table.usable & (table.split != "test")
     _say("fitting without each fold of train and validation")
     held_out = out_of_fold(table, measured, known, folds, fit)
     slope, offset, threshold = calibrated(held_out, table.clips.label, known, options.real_quantile)
@@ -60,11 +68,11 @@ def fit_convex(recipe: Recipe, model: CompactForAudioClassification, dataset: Da
     _say("fitting without test")
     scorer = fit_scorer(table, measured, np.flatnonzero(known), fit)
     everything = np.arange(len(table))
-    on_test = _scaled({c: scorer.score(measured.clips, everything, c) for c in MEASURED}, slope, offset)
+    on_test = _scaled({c: scorer.score(measured, everything, c) for c in MEASURED}, slope, offset)
     results = judged_splits(
         {
-            "validation": _part(table, known, held_out[CLEAN]),
-            "test": _part(table, table.split == "test", on_test[CLEAN]),
+            "validation": _part(table, on_trial["validation"], held_out[CLEAN]),
+            "test": _part(table, on_trial["test"], on_test[CLEAN]),
         },
         threshold,
         f"{options.real_quantile:.0%} of held-out real clips below",
@@ -83,7 +91,7 @@ def fit_convex(recipe: Recipe, model: CompactForAudioClassification, dataset: Da
         strangers = without_published(table, _scaled(alone, slope, offset), options.published, threshold)
     _say("fitting on everything")
     final = fit_scorer(table, measured, np.flatnonzero(table.usable), fit)
-    on_all = _scaled({c: final.score(measured.clips, everything, c) for c in MEASURED}, slope, offset)
+    on_all = _scaled({c: final.score(measured, everything, c) for c in MEASURED}, slope, offset)
     set_heads(model, final, slope, offset)
     results["generalisation"] = {
         "folds": options.folds,
@@ -91,12 +99,13 @@ def fit_convex(recipe: Recipe, model: CompactForAudioClassification, dataset: Da
         "held_out": by_channel(table, all_held, table.usable, threshold),
         "without_published": strangers,
         "worst_false_alarms": worst_false_alarms(table, all_held, threshold),
-        "test": by_channel(table, on_test, table.split == "test", threshold),
-        "test_generators": by_generator(table, on_test, table.split == "test"),
-        "left_out": by_channel(table, on_all, ~table.usable, threshold) if (~table.usable).any() else None,
-        "left_out_groups": sorted({str(name) for name in table.clips.speaker[~table.usable]}),
+        "test": by_channel(table, on_test, test, threshold),
+        "test_generators": by_generator(table, on_test, test),
+        "left_out": by_channel(table, on_all, left_out, threshold) if left_out.any() else None,
+        "left_out_groups": sorted({str(name) for name in table.clips.speaker[left_out]}),
     }
-    results["training"] = _facts(recipe, options, table, results)
+    results["unscored"] = {name: int((part & ~heard).sum()) for name, part in on_trial.items()}
+    results["training"] = _facts(recipe, options, table, results, int(left_out.sum()))
     return results
 
 
@@ -160,7 +169,9 @@ def _without_pairs(table: ClipTable) -> ClipTable:
     return ClipTable(**fields, pairs=[], pair_rows=np.zeros(0, dtype=int))
 
 
-def _facts(recipe: Recipe, options: ConvexOptions, table: ClipTable, results: dict[str, Any]) -> dict[str, Any]:
+def _facts(
+    recipe: Recipe, options: ConvexOptions, table: ClipTable, results: dict[str, Any], left_out: int
+) -> dict[str, Any]:
     label, usable = table.clips.label, table.usable
     return {
         "method": "convex",
@@ -177,7 +188,7 @@ def _facts(recipe: Recipe, options: ConvexOptions, table: ClipTable, results: di
             "real": int((usable & (label == REAL)).sum()),
             "fake": int((usable & (label == FAKE)).sum()),
             "pairs": int(np.isin(table.pair_rows, np.flatnonzero(usable)).sum()),
-            "left_out": int((~usable).sum()),
+            "left_out": left_out,
         },
         "threshold": probability_of(results["threshold"]["fake_logit"]),
     }

@@ -10,62 +10,75 @@ from typing import Any
 
 import numpy as np
 from datasets import Dataset, DatasetDict
-from transformers import Trainer
 
+from data_prep.errors import UserError
+from data_prep.labels import LABELS
 from evaluation.decisions import Decisions, fit_decisions, probability_of
 from evaluation.intervals import bootstrap_intervals
 from evaluation.metrics import detection_metrics
 from evaluation.operating_points import choose_threshold
 from evaluation.transfer import transfer
+from scoring.precision import sigmoid
 from training.outside import Start, compare, warnings_of
-from training.trainer import fake_logits
+from training.scores import Score
 
 JUDGED = ("validation", "test")
 INTERVALS_OF = ("roc_auc", "eer", "accuracy", "balanced_accuracy")
 
 
 def measure(
-    trainer: Trainer,
+    score: Score,
     dataset: DatasetDict,
     rule: str,
-    output_dir: Path,
+    output_dir: Path | None,
     outside: Mapping[str, Dataset] | None = None,
     start: Start | None = None,
 ) -> dict[str, Any]:
     """Score validation, fit every decision there, then score and judge test, and the sets `outside`, with them.
 
-    Every score behind the numbers is written to `output_dir/scores_<split>.csv`.
+    Every score behind the numbers is written to `output_dir/scores_<split>.csv`; None: nowhere. Clips without a score
+    count in "unscored" and nowhere else; a set without any score is left out.
 
     Returns:
         {"threshold": {...}, "decisions": {...}, "validation": {"metrics", "intervals"}, and, if there is a test split,
         "test": {"metrics", "intervals", "operating_points"}, for sets outside "outside": {name: {...}}, and with a
-        `start` checkpoint "against_base": {set: {metric: difference}} and "warnings": [sentence]}.
+        `start` checkpoint "against_base": {set: {metric: difference}} and "warnings": [sentence], and
+        "unscored": {set: clips}}.
+
+    Raises:
+        UserError: no real, or no fake, clip of validation has a score.
     """
-    folder = output_dir if trainer.is_world_process_zero() else None
-    parts = {name: (dataset[name], _predict(trainer, dataset[name])) for name in JUDGED if name in dataset}
-    rows, scores = parts["validation"]
+    parts = {name: (dataset[name], score(dataset[name], name)) for name in JUDGED if name in dataset}
+    elsewhere = {name: (rows, score(rows, name)) for name, rows in (outside or {}).items()}
+    unscored = {name: int(np.isnan(found).sum()) for name, (_, found) in (parts | elsewhere).items()}
+    parts, elsewhere = _with_scores(parts), _with_scores(elsewhere)
+    rows, scores = scored(*_checked(parts))
     point = choose_threshold(scores, np.asarray(rows["label"]), rule=rule)
-    result = judged_splits(parts, point.threshold, rule, folder)
-    elsewhere = {name: (rows, _predict(trainer, rows)) for name, rows in (outside or {}).items()}
+    result = judged_splits(parts, point.threshold, rule, output_dir) | {"unscored": unscored}
     if elsewhere:
-        judged = {name: judge(rows, found, point.threshold) for name, (rows, found) in elsewhere.items()}
+        judged = {name: judge(*scored(rows, found), point.threshold) for name, (rows, found) in elsewhere.items()}
         result["outside"] = {
             name: found | {"generators": _generators(elsewhere[name][0])} for name, found in judged.items()
         }
         for name, (rows, found) in elsewhere.items():
-            if folder is not None:
-                _write_scores(folder / f"scores_{name.replace('/', '_')}.csv", rows, found)
+            if output_dir is not None:
+                _write_scores(output_dir / f"scores_{name.replace('/', '_')}.csv", rows, found)
     if start is not None:
+        both = {}  # the clips that both have a score of
+        for name, (rows, found) in (parts | elsewhere).items():
+            known = np.flatnonzero(np.isfinite(found) & np.isfinite(start.scores[name]))
+            if len(known):
+                both[name] = rows.select(known), found[known], start.scores[name][known]
         result["against_base"] = {
-            name: compare(rows, _recordings(rows), found, point.threshold, start.scores[name], start.threshold)
-            for name, (rows, found) in (parts | elsewhere).items()
+            name: compare(rows, _recordings(rows), after, point.threshold, before, start.threshold)
+            for name, (rows, after, before) in both.items()
         }
         result["warnings"] = warnings_of(result["against_base"], list(elsewhere))
     return result
 
 
 def measure_base(
-    trainer: Trainer, dataset: DatasetDict, stored: dict[str, Any] | None, outside: Mapping[str, Dataset] | None = None
+    score: Score, dataset: DatasetDict, stored: dict[str, Any] | None, outside: Mapping[str, Dataset] | None = None
 ) -> tuple[dict[str, Any], Start]:
     """The start checkpoint, which is a detector, as it is, on the clips that the trained one will be judged on.
 
@@ -78,8 +91,9 @@ def measure_base(
     threshold = (stored or {}).get("threshold", 0.5)
     limit = float(np.log(threshold) - np.log1p(-threshold))
     parts = {name: dataset[name] for name in JUDGED if name in dataset} | dict(outside or {})
-    scores = {name: _predict(trainer, rows) for name, rows in parts.items()}
-    judged = {name: judge(rows, scores[name], limit) for name, rows in parts.items()}
+    found = {name: (rows, score(rows, f"{name}, before training")) for name, rows in parts.items()}
+    judged = {name: judge(*scored(*part), limit) for name, part in _with_scores(found).items()}
+    scores = {name: logits for name, (_, logits) in found.items()}
     return {"base": {"threshold": threshold, **judged}}, Start(limit, scores)
 
 
@@ -89,11 +103,11 @@ def judged_splits(
     """Fit every decision on "validation" and judge all parts by them; returned as by `measure`.
 
     Args:
-        parts: split to its rows and their fake logits, shape (rows,).
+        parts: split to its rows and their fake logits, shape (rows,), NaN for rows without a score.
         threshold: on the fake logit, as `rule` chose it on validation.
         output_dir: where the scores are written; None: nowhere.
     """
-    rows, scores = parts["validation"]
+    rows, scores = scored(*parts["validation"])
     decisions = fit_decisions(scores, np.asarray(rows["label"]), _recordings(rows))
     result: dict[str, Any] = {
         "threshold": {
@@ -107,7 +121,7 @@ def judged_splits(
     for name, (split, found) in parts.items():
         if output_dir is not None:
             _write_scores(output_dir / f"scores_{name}.csv", split, found)
-        result[name] = judge(split, found, threshold, None if name == "validation" else decisions)
+        result[name] = judge(*scored(split, found), threshold, None if name == "validation" else decisions)
     return result
 
 
@@ -127,11 +141,25 @@ def judge(split: Dataset, scores: np.ndarray, threshold: float, decisions: Decis
     return judged if decisions is None else judged | {"operating_points": transfer(decisions, scores, labels, groups)}
 
 
-def _predict(trainer: Trainer, split: Dataset) -> np.ndarray:
-    output = trainer.predict(split)
-    if not np.array_equal(output.label_ids, np.asarray(split["label"])):
-        raise RuntimeError("the trainer returned predictions in another order than the dataset's rows")
-    return fake_logits(output.predictions)
+def scored(rows: Dataset, scores: np.ndarray) -> tuple[Dataset, np.ndarray]:
+    """Rows and scores without those rows whose score is NaN."""
+    known = np.isfinite(scores)
+    return (rows, scores) if known.all() else (rows.select(np.flatnonzero(known)), scores[known])
+
+
+def _with_scores(parts: Mapping[str, tuple[Dataset, np.ndarray]]) -> dict[str, tuple[Dataset, np.ndarray]]:
+    return {name: (rows, found) for name, (rows, found) in parts.items() if np.isfinite(found).any()}
+
+
+def _checked(parts: Mapping[str, tuple[Dataset, np.ndarray]]) -> tuple[Dataset, np.ndarray]:
+    heard = set(scored(*parts["validation"])[0]["label"]) if "validation" in parts else set()
+    for label, name in enumerate(LABELS):
+        if label not in heard:
+            raise UserError(
+                f"no {name} clip of the validation split can be scored (nobody speaks in them, they are shorter than "
+                "half a second, or they cannot be decoded), so that no threshold can be chosen; build the dataset again"
+            )
+    return parts["validation"]
 
 
 def _generators(split: Dataset) -> list[str]:
@@ -153,4 +181,5 @@ def _write_scores(path: Path, split: Dataset, scores: np.ndarray) -> None:
         writer.writerow([*columns, "label", "fake_logit", "fake_probability"])
         for i, (label, score) in enumerate(zip(split["label"], scores, strict=True)):
             row = [meta[i][c] for c in columns] if meta else []
-            writer.writerow([*row, names[label], repr(float(score)), repr(float(1.0 / (1.0 + np.exp(-score))))])
+            known = [repr(float(score)), repr(sigmoid(float(score)))] if np.isfinite(score) else ["", ""]
+            writer.writerow([*row, names[label], *known])

@@ -21,7 +21,10 @@ COMPARED = ("roc_auc", "eer", "accuracy", "balanced_accuracy")
 
 @dataclass(frozen=True)
 class Start:
-    """The start checkpoint as it came: its threshold on the fake logit, and its fake logits (clips,) of every set."""
+    """The start checkpoint as it came: its threshold on the fake logit, and its fake logits (clips,) of every set.
+
+    NaN stands for a clip without a score.
+    """
 
     threshold: float
     scores: Mapping[str, np.ndarray]

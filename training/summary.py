@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.errors import UserError, run_command
+from data_prep.version import add_version
+from evaluation.text import side_by_side, with_interval
 
 _ROWS = (
     ("ROC-AUC", "roc_auc"),
@@ -32,13 +34,11 @@ def format_results(results: dict[str, Any], folder: Path) -> str:
         columns[_title(name, found)] = found
         if name in results.get("base", {}):
             columns[f"{name}, before"] = results["base"][name]
-    width = max(36, *map(len, columns)) + 3
-    lines = [f"{'':<18}" + "".join(f"{title:<{width}}" for title in columns)]
-    for title, key in _ROWS:
-        lines.append(f"{title:<18}" + "".join(f"{format_value(column, key):<{width}}" for column in columns.values()))
+    values = [(title, [format_value(column, key) for _, key in _ROWS]) for title, column in columns.items()]
+    lines = side_by_side([title for title, _ in _ROWS], values)
     threshold = results["threshold"]
     rule = threshold["rule"].replace("_", " ")
-    lines.append(f"{'threshold':<18}fake_probability >= {threshold['fake_probability']:.4f} ({rule}, on validation)")
+    lines.append(f"{'threshold':<20}fake_probability >= {threshold['fake_probability']:.4f} ({rule}, on validation)")
     lines.append("[low, high]: 95 % intervals over recordings")
     warnings = {i["warning"] for column in columns.values() for i in column["intervals"].values() if i["warning"]}
     lines += [f"note: {warning}" for warning in sorted(warnings)]
@@ -48,19 +48,14 @@ def format_results(results: dict[str, Any], folder: Path) -> str:
         said = ", left out of the layers" if padding["layers_skip_it"] else ""
         if "grouped_by_length" in padding:
             said += f"; grouped by length it would be {padding['grouped_by_length']:.1%}"
-        lines.append(f"{'padding':<18}{sum(shares) / len(shares):.1%} of the training batches{said}")
+        lines.append(f"{'padding':<20}{sum(shares) / len(shares):.1%} of the training batches{said}")
     lines.append(f"detector  {folder}\ncard      {folder / 'README.md'}")
     return "\n".join(line.rstrip() for line in lines)
 
 
 def format_value(result: dict[str, Any], key: str) -> str:
     """0.912 [0.850, 0.960], or without the bracket when no interval can be given."""
-    value, interval = result["metrics"][key], result["intervals"].get(key)
-    if value is None:
-        return "undefined"
-    if interval is None or interval["low"] is None:
-        return f"{value:.3f}"
-    return f"{value:.3f} [{interval['low']:.3f}, {interval['high']:.3f}]"
+    return with_interval(result["metrics"][key], result["intervals"].get(key))
 
 
 def _title(name: str, result: dict[str, Any]) -> str:
@@ -72,6 +67,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m training.summary", description="Print what the training run in OUT measured."
     )
+    add_version(parser)
     parser.add_argument("folder", metavar="OUT", type=Path, help="output folder of train_wav2vec2.py")
     arguments = parser.parse_args()
 

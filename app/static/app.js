@@ -69,7 +69,7 @@ function showPoint() { $("point-text").textContent = wrong(chosen()); }
 
 function showFacts(model) {
   const { facts, limits } = model;
-  const pairs = [["Name", facts.name], ["Parameters", facts.parameters.toLocaleString("en")], ["Runs on", facts.device],
+  const pairs = [["Name", facts.name], ["Parameters", facts.parameters?.toLocaleString("en") ?? "exported"], ["Runs on", facts.device],
     ["Window", `${facts.window_s} s every ${facts.hop_s} s`], ["Languages", facts.languages ? facts.languages.join(", ") : "not recorded"],
     ["Longest recording", clock(limits.max_job_duration_s)], ["Largest upload", `${limits.max_upload_mb} MB`]];
   $("facts").replaceChildren(el("dl", { class: "facts" }, ...pairs.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, String(value))))));
