@@ -55,12 +55,20 @@ def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--allow-host", action="append", default=[], metavar="NAME", help="answer to requests for this host name too"
     )
-    parser.add_argument("--max-upload-mb", type=float, default=default.max_upload_mb, metavar="MB",
+    parser.add_argument(
+        "--max-upload-mb",
+        type=float,
+        default=default.max_upload_mb,
+        metavar="MB",
         help=f"largest request (default {default.max_upload_mb:g}); more is answered 413",
-    )  # fmt: skip
-    parser.add_argument("--max-duration-s", type=float, default=default.max_duration_s, metavar="S",
+    )
+    parser.add_argument(
+        "--max-duration-s",
+        type=float,
+        default=default.max_duration_s,
+        metavar="S",
         help=f"longest recording of a request (default {default.max_duration_s:g}); longer ones are answered 413",
-    )  # fmt: skip
+    )
     parser.add_argument(
         "--max-job-duration-s",
         type=float,
@@ -68,15 +76,27 @@ def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:
         metavar="S",
         help=f"longest recording of a job (default {default.max_job_duration_s:g})",
     )
-    parser.add_argument("--time-limit-s", type=float, default=default.time_limit_s, metavar="S",
+    parser.add_argument(
+        "--time-limit-s",
+        type=float,
+        default=default.time_limit_s,
+        metavar="S",
         help=f"from a request to its answer (default {default.time_limit_s:g}); later it is 503",
-    )  # fmt: skip
-    parser.add_argument("--max-waiting", type=int, default=default.max_waiting, metavar="N",
+    )
+    parser.add_argument(
+        "--max-waiting",
+        type=int,
+        default=default.max_waiting,
+        metavar="N",
         help=f"recordings in the queue (default {default.max_waiting}); more are answered 503",
-    )  # fmt: skip
-    parser.add_argument("--max-per-client", type=int, default=default.max_per_client, metavar="N",
+    )
+    parser.add_argument(
+        "--max-per-client",
+        type=int,
+        default=default.max_per_client,
+        metavar="N",
         help=f"of them of one client (default {default.max_per_client}); more are answered 429",
-    )  # fmt: skip
+    )
     ScoringOptions.add_to(
         parser.add_argument_group("scoring"),
         model={

@@ -34,8 +34,8 @@ from scoring.precision import sigmoid
 from scoring.result import Score
 from scoring.timeline import BIN_S, Segment, segments
 
-# Names of the decision threshold where no operating point is asked for: the one that the checkpoint stores, the one that
-# the server was started with, and 0.5 where there is neither.
+# Names of the threshold where no operating point is asked for: the one that the checkpoint stores, the one that the
+# server was started with, and 0.5 where there is neither.
 STORED, GIVEN, DEFAULT = "stored", "given", "default"
 _COLUMNS = 1500  # of a timeline, at most
 
