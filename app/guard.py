@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
+import re
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -14,6 +15,7 @@ from app.settings import Settings
 
 # Whoever watches a server, or lists what it can do, needs no key; the page asks for the key itself.
 _OPEN = frozenset({"/", "/ping", "/v1/health", "/api/health", "/docs", "/openapi.json"})
+_HOST = re.compile(r"(\[[^]]*\]|[^:]*)")  # without its port
 _OPEN_BELOW = ("/static/", "/docs-static/")
 _POLICY = (
     "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; style-src 'self' 'unsafe-inline'; "
@@ -45,7 +47,7 @@ class Guard:
 
     def _refusal(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
         settings = self._settings
-        host = headers.get("host", "").rpartition(":")[0] or headers.get("host", "")
+        host = _HOST.match(headers.get("host", ""))[1]
         if settings.hosts is not None and host.strip("[]") not in settings.hosts:
             return 421, f"this server is not {host[:80]!r}; start it with --allow-host to answer to that name"
         if scope["type"] == "websocket" and not self._known_origin(headers):

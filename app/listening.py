@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -175,7 +176,7 @@ def _channels_differ(path: Path) -> bool:
     beginnings = []
     for channel in (0, 1):
         with AudioReader(path, channel=channel) as reader:
-            beginnings.append(np.concatenate([block for block, _ in zip(reader.blocks(), range(2), strict=False)]))
+            beginnings.append(np.concatenate(list(islice(reader.blocks(), 2))))
     left, right = (samples[: min(map(len, beginnings))] for samples in beginnings)
     energy = float(np.sqrt((left**2).sum() * (right**2).sum()))
     if energy == 0:

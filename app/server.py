@@ -64,12 +64,12 @@ def create_app(
     )  # fmt: skip
     app.state.service = service
     app.state.jobs = Jobs(service)
-    if settings.origins:
+    app.add_middleware(Guard, settings=settings)
+    if settings.origins:  # around the guard: a browser asks whether it may before it sends the key
         app.add_middleware(
             CORSMiddleware, allow_origins=list(settings.origins), allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["authorization", "x-api-key", "content-type"], expose_headers=["location"],
         )  # fmt: skip
-    app.add_middleware(Guard, settings=settings)
     _add_errors(app)
     for router in (api.router, live.router, compatible.router):
         app.include_router(router)

@@ -17,7 +17,7 @@ import numpy as np
 from app.listening import AudioWarning, Listener, look
 from app.settings import Settings
 from app.uploads import Upload, UploadFolder
-from data_prep.audio import AudioError, AudioInfo
+from data_prep.audio import AudioInfo
 from scoring.detector import Detector
 from scoring.engine import Result
 from scoring.reading import Reading
@@ -181,8 +181,8 @@ class Service:
     ) -> Iterator[Task]:
         try:
             info, different = look(upload.path)
-        except AudioError:
-            info, different = None, False  # said again, and then in its row, when it is read
+        except Exception:  # whatever a decoder does; the row says it when the file is read
+            info, different = None, False
         channels = range(info.channels) if each_channel and info is not None and info.channels > 1 else [None]
         for channel in channels:
             listener = Listener(most_s, deadline)

@@ -320,7 +320,12 @@ def test_pages_elsewhere_are_let_in_only_when_asked(detector: Detector) -> None:
     origin = {"origin": "https://news.example"}
     with client_of(detector) as client:
         assert "access-control-allow-origin" not in client.get("/v1/health", headers=origin).headers
-    with client_of(detector, origins=("https://news.example",)) as client:
+    with client_of(detector, origins=("https://news.example",), api_key="k") as client:
+        wish = {**origin, "access-control-request-method": "POST", "access-control-request-headers": "authorization"}
+        assert client.options("/v1/score", headers=wish).status_code == 200
+        refused = client.post("/v1/score", headers=origin)
+        assert refused.status_code == 401
+        assert refused.headers["access-control-allow-origin"] == "https://news.example"  # so that the page can tell
         answer = client.get("/v1/health", headers=origin)
         assert answer.headers["access-control-allow-origin"] == "https://news.example"
         assert (
@@ -330,10 +335,11 @@ def test_pages_elsewhere_are_let_in_only_when_asked(detector: Detector) -> None:
 
 
 def test_a_request_for_another_host_is_refused(detector: Detector) -> None:
-    with client_of(detector, hosts=("testserver", "localhost")) as client:
+    with client_of(detector, hosts=("testserver", "localhost", "::1")) as client:
         assert client.get("/v1/health").status_code == 200
         assert client.get("/v1/health", headers={"host": "attacker.example"}).status_code == 421
-        assert client.get("/v1/health", headers={"host": "localhost:7860"}).status_code == 200
+        for host in ("localhost:7860", "[::1]", "[::1]:7860"):
+            assert client.get("/v1/health", headers={"host": host}).status_code == 200
 
 
 @pytest.mark.parametrize(
