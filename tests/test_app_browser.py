@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import requests
 import soundfile
 from conftest import ROOT
-from serving import server_of, small_detector
+from serving import server_of, small_detector, wait_for
 
 from data_prep.audio import encode_flac
 from infer import Detector
@@ -191,6 +192,23 @@ def test_many_files_are_a_table_with_the_failed_ones_sorted_and_downloaded(
     assert "<script" not in report
     page.click("#clear")
     assert page.locator("#result").is_hidden()
+
+
+def test_a_long_recording_shows_how_far_it_is_and_can_be_given_up(
+    visit: Visit, clips: dict[str, Path], address: str, tmp_path: Path, speech: np.ndarray
+) -> None:
+    long = tmp_path / "long.flac"
+    long.write_bytes(encode_flac(np.tile(speech, 40)))
+    page = visit.page
+    page.set_input_files("#files", long)
+    page.wait_for_selector("#queue .step:has-text('listening ')", timeout=WAIT_MS)
+    assert 0 <= page.eval_on_selector("#queue progress", "p => p.value") < 0.9
+    page.get_by_role("button", name="Cancel long.flac").click()
+    page.wait_for_selector("#queue", state="hidden")
+    assert "was cancelled" in page.inner_text("#status")
+    wait_for(lambda: requests.get(f"{address}/v1/health", timeout=10).json()["waiting"] == 0)
+    visit.bring(clips["b.flac"])
+    assert page.inner_text("#result-name") == "b.flac"
 
 
 def test_another_operating_point_changes_the_answer(visit: Visit, detector: Detector, clips: dict[str, Path]) -> None:

@@ -31,7 +31,7 @@ export async function call(path, options = {}) {
     try {
       answer = await fetch(path, { ...options, headers: { ...headers(), ...options.headers } });
     } catch {
-      throw new ApiError(0, "The server cannot be reached.");
+      throw new ApiError(0, options.signal?.aborted ? "Cancelled." : "The server cannot be reached.");
     }
     if (answer.status === 401) { await askForKey(); continue; }
     if (!answer.ok) throw new ApiError(answer.status, (await answer.json().catch(() => ({}))).detail ?? `status ${answer.status}`);
@@ -62,7 +62,7 @@ export function startJob(file, name, channels, onProgress, signal) {
   });
 }
 
-export const job = (id, point, wait) =>
-  json(`/v1/jobs/${id}?detail=full&wait_s=${wait}&operating_point=${encodeURIComponent(point)}`);
+export const job = (id, point, wait, signal) =>
+  json(`/v1/jobs/${id}?detail=full&wait_s=${wait}&operating_point=${encodeURIComponent(point)}`, { signal });
 
 export const endJob = (id) => fetch(`/v1/jobs/${id}`, { method: "DELETE", headers: headers(), keepalive: true }).catch(() => {});

@@ -123,9 +123,9 @@ async function run(item) {
     while (answer.status !== "done") {
       const known = answer.files.map((f) => f.progress).filter((p) => p !== null);
       progress("listening", known.length ? known.reduce((a, b) => a + b) / answer.files.length : null);
-      answer = await api.job(item.id, $("point").value, 1);
+      answer = await api.job(item.id, $("point").value, 1, item.abort.signal);
     }
-    item.rows = (await api.job(item.id, $("point").value, 0)).rows;
+    item.rows = (await api.job(item.id, $("point").value, 0, item.abort.signal)).rows;
     item.state = "done";
   } catch (error) {
     if (item.state === "gone") return;
