@@ -303,6 +303,12 @@ def test_a_server_with_a_key_asks_the_page_for_it(browser: object, detector: Det
         page.wait_for_selector("#point:not([disabled])", timeout=WAIT_MS)
         page.set_input_files("#files", clips["b.flac"])
         page.wait_for_selector("#result .badge", timeout=WAIT_MS)
+        page.wait_for_selector("#card img[src^=blob]", state="attached", timeout=WAIT_MS)
+        page.click("#tab-about")
+        assert (
+            page.eval_on_selector("#card img", "async image => { await image.decode(); return image.naturalWidth; }")
+            > 200
+        )
         context.close()
 
 
