@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from benchmarks.served import served
@@ -44,7 +45,8 @@ def fuzz(
         "--checks", ",".join(CHECKS), "--phases", phases, "--continue-on-failure",
         "--request-timeout", "60", "--generation-database", "none", "--workers", "2", "--no-color",
     ]  # fmt: skip
-    return subprocess.run(command, capture_output=True, text=True, timeout=seconds)
+    with tempfile.TemporaryDirectory() as place:  # it keeps what it found where it is started
+        return subprocess.run(command, capture_output=True, text=True, timeout=seconds, cwd=place)
 
 
 def main() -> int:
