@@ -13,7 +13,7 @@ from data_prep.audio import SAMPLING_RATE, AudioError, load_audio
 from data_prep.errors import UserError
 from data_prep.read_dataset import labels_of
 from evaluation.checks import FloatArray
-from evaluation.clips import FACTS, ScoredClips
+from judging.clips import FACTS, ScoredClips
 from scoring.detector import Detector
 from scoring.windows import iter_windows
 

@@ -55,10 +55,6 @@ class ScoredClips:
         facts = {name: tuple(values[i] for i in index) for name, values in self.facts.items()}
         return ScoredClips(self.scores[index], self.labels[index], facts)
 
-    def with_scores(self, scores: FloatArray) -> ScoredClips:
-        """The same clips as another system, or another channel, scores them."""
-        return ScoredClips.of(scores, self.labels, self.facts)
-
     def groups(self, unit: str = "recordings") -> list[Any] | None:
         """What is resampled as one: the recording; or the speaker or generator where known, else the recording.
 
