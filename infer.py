@@ -31,10 +31,10 @@ def __getattr__(name: str) -> object:
 
 
 def command() -> int:
-    arguments = parse_arguments()
+    request = parse_arguments()
     from scoring.command import execute  # loads PyTorch, which takes seconds: not for --help or a misspelt option
 
-    return execute(arguments)
+    return execute(request)
 
 
 def main() -> int:

@@ -30,6 +30,7 @@ from training.outside import load_outside
 from training.plan import describe_plan
 from training.prefix import build_cache
 from training.record import describe_run, describe_training
+from training.scores import score_of_start, score_of_trained
 from training.summary import format_results
 from training.trainer import build_trainer, train_from_cache, train_or_stop
 
@@ -71,7 +72,8 @@ def train() -> None:
         trainer = build_trainer(recipe, model, extractor, dataset)
         start = None
         if starts_as_detector(recipe):
-            start = measure_base(trainer, dataset, getattr(model.config, "detector", None), outside)
+            stored = getattr(model.config, "detector", None)
+            start = measure_base(score_of_start(recipe), dataset, stored, outside)
         if recipe.arguments.cache_prefix:
             with arguments.main_process_first(local=False, desc="computing the frozen prefix"):
                 place = Path(recipe.arguments.cache_dir or folder / "prefix_cache")
@@ -79,12 +81,13 @@ def train() -> None:
             train_from_cache(trainer, checkpoint, cache)
         else:
             train_or_stop(trainer, checkpoint)
-        judgement = measure(trainer, dataset, recipe.arguments.threshold_rule, folder, outside, start)
         facts = describe_run(recipe, model, dataset, describe_training(recipe, trainer), search_facts(recipe, folder))
-        results = RunRecord(facts, judgement)
         model = trainer.accelerator.unwrap_model(model)
         if recipe.lora:
             merge_lora(model)
+        score, written = score_of_trained(trainer, recipe), folder if main_process else None
+        judgement = measure(score, dataset, recipe.arguments.threshold_rule, written, outside, start)
+        results = RunRecord(facts, judgement)
     if main_process:
         save_detector(folder, model, extractor, recipe, results)
         if results.facts.training.history:

@@ -28,8 +28,8 @@ from benchmarks.systems_speed import kept, realtime, seconds_per_epoch
 from benchmarks.systems_table import draw_table, markdown
 from data_prep.errors import EXIT_SOME_FAILED, UserError, run_command
 from data_prep.files import find_audio_files
-from evaluation.score_dataset import score_rows
 from judging.run import RESULTS, read_run
+from scoring.clips import score_clips
 from scoring.detector import Detector
 from training.data import load_splits
 
@@ -119,9 +119,9 @@ def _reference(model: str, test: Dataset, seen: set[str] | None, output: Path, r
     name = Path(model).name
     try:
         detector = Detector.from_pretrained(model)
-        clips = score_rows(detector, test, name)
+        scores = score_clips(detector, test, name).logits
         speed = kept(output / f"speed_{name}.json", retime, lambda: _speed(model, None))
-        return untrained_row(name, detector, clips.scores, speed, test, seen)
+        return untrained_row(name, detector, scores, speed, test, seen)
     except (UserError, OSError, ValueError, RuntimeError) as error:
         return Row(name, error=" ".join(str(error).split()))
 

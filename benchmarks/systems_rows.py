@@ -77,7 +77,8 @@ def trained_row(
     """A system trained here.
 
     Args:
-        results: its results.json. scores: fake logits of the test clips, shape (clips,).
+        results: its results.json.
+        scores: fake logits of the test clips, shape (clips,), NaN for those without a score.
         speed: {"realtime", "epoch_s"}.
         seen: generators of the training split; None: the dataset does not know them.
     """
@@ -115,19 +116,20 @@ def constant_row(test: Dataset, seen: set[str] | None) -> Row:
 
 
 def score_column(path: Path, expected: int) -> np.ndarray:
-    """Fake logits of `scores_test.csv`, in the order of the test split's rows.
+    """Fake logits of `scores_test.csv`, in the order of the test split's rows; NaN for clips without a score.
 
     Raises:
         ValueError: another number of clips than expected.
     """
     with path.open(newline="", encoding="utf-8") as file:
-        scores = np.array([float(row["fake_logit"]) for row in csv.DictReader(file)])
+        scores = np.array([float(row["fake_logit"] or "nan") for row in csv.DictReader(file)])
     if len(scores) != expected:
         raise ValueError(f"{path.name} holds {len(scores)} scores, the test split {expected} clips")
     return scores
 
 
 def _judged(scores: np.ndarray, threshold: float, test: Dataset, seen: set[str] | None) -> dict[str, Any]:
+    test, scores = test.select(np.flatnonzero(np.isfinite(scores))), scores[np.isfinite(scores)]
     clips = ScoredClips.of(scores, test["label"], {c: test[c] for c in FACTS if c in test.column_names})
     groups = clips.groups("speakers") or clips.groups()
     fixed, limit = np.zeros(len(clips)), _constant_threshold(clips.labels)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import errno
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from data_prep.arguments import add_build_arguments
+from data_prep.arguments import add_build_arguments, add_fetch_arguments
 from data_prep.chunks import ChunkingOptions
 from data_prep.equalise import EqualiseOptions
 from data_prep.errors import UserError, run_command
+from data_prep.version import add_version
 
 _BUILD_HELP = """\
 Decode recordings of any container, rate and length, cut them into chunks of speech, and write a DatasetDict.
@@ -20,14 +23,30 @@ Each INPUT is a corpus: a folder, some files, hub:org/name or kaggle:owner/name.
 language, split and group_id are used too), folder names, or file names, in this order. Everything below a folder whose
 name says real, bonafide, genuine or human is real; fake, spoof, deepfake, synthetic, ai or tts is fake:
 
-    my_corpus/real/interview.mp3      python -m data_prep build my_corpus --output my_dataset
-    my_corpus/fake/voice_a/01.wav
+    my_corpus/real/speaker_1/01.mp3   python -m data_prep build my_corpus --output my_dataset
+    my_corpus/fake/melgan/01.wav
+
+Folders below these are taken for speakers and generators where their names and sizes say so; what was understood is
+told and stands in report.json, and --subfolders overrules it.
 
 All chunks of a recording, of a source and of a speaker go to the same split. Identical files are kept once. What
 happened to every file is in my_dataset/report.json. An interrupted build goes on where it was when the same command is
 run again.
 
 Load the result anywhere with datasets.load_from_disk("my_dataset").
+"""
+_FETCH_HELP = """\
+Bring the clips of a list from the public repositories that hold them, as 16 kHz mono FLAC with a metadata.csv.
+
+A list holds no audio: each row names a repository, a commit, a file, the git id of its content, a stretch, and what is
+known about it (corpora/README.md). A file whose content has another id is not used. An interrupted fetch goes on where
+it was when the same command is given again, and tries what was missing once more.
+
+    python -m data_prep fetch corpora/pages.csv --output my_clips
+    python -m data_prep build my_clips --output my_dataset --min-s 1
+
+The licences of the repositories apply to the clips: they are for fitting and measuring a detector, not for passing on,
+for building voices or for finding out who speaks. What is missing, and why, is in my_clips/fetch_report.json.
 """
 _AUDIT_HELP = """\
 A leak is a source, a speaker or the same audio in two splits. A shortcut is a measurement, such as duration, level or
@@ -54,6 +73,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m data_prep", description=__doc__)
+    add_version(parser)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     raw = argparse.RawDescriptionHelpFormatter
     build = commands.add_parser(
@@ -65,6 +85,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_build_arguments(build)
     build.set_defaults(run=_build)
+    fetch = commands.add_parser(
+        "fetch",
+        help="public clips of a list in, recordings with a metadata.csv out",
+        description=_FETCH_HELP,
+        epilog="exit status: 0 done; 1 some clips are missing; 2 nothing done; 130 interrupted, resumable",
+        formatter_class=raw,
+    )
+    add_fetch_arguments(fetch)
+    fetch.set_defaults(run=_fetch)
     push = commands.add_parser("push", help="push a finished dataset to the Hub")
     push.add_argument("dataset", type=Path, metavar="DIR", help="a folder written by build")
     push.add_argument("repo_id", metavar="ID", help="e.g. my-name/my-dataset")
@@ -127,6 +156,7 @@ def _build(arguments: argparse.Namespace) -> int:
         inputs=arguments.inputs,
         output=arguments.output,
         layout=arguments.layout,
+        subfolders=tuple(arguments.subfolders),
         sample_per_class=arguments.sample_per_class,
         recipe=Recipe(chunking, equalise),
         splits=SplitOptions(
@@ -142,8 +172,44 @@ def _build(arguments: argparse.Namespace) -> int:
         workers=arguments.workers,
         overwrite=arguments.overwrite,
     )
-    try:
+    with _resumable(arguments.output):
         status = build(options)
+    if arguments.push_to_hub is not None:
+        from data_prep.push import push
+
+        push(arguments.output, arguments.push_to_hub)
+    return status
+
+
+def _fetch(arguments: argparse.Namespace) -> int:
+    if arguments.workers < 1:
+        raise UserError(f"--workers is {arguments.workers}; expected 1 or more")
+    # Imported late: spawned workers import this module again and need neither tqdm nor an HTTP client.
+    from data_prep.fetch import FetchOptions, fetch
+    from data_prep.fetch_cut import Treatment
+    from data_prep.fetch_http import HttpOptions
+
+    options = FetchOptions(
+        clips=arguments.clips,
+        output=arguments.output,
+        mirror=arguments.mirror,
+        http=HttpOptions(base_url=arguments.base_url, connections=arguments.connections),
+        treatment=Treatment(
+            edge_silence_s=None if arguments.keep_edges else arguments.edge_silence_s,
+            level_dbfs=None if arguments.keep_level else arguments.level_dbfs,
+            bits=arguments.bits,
+        ),
+        workers=arguments.workers,
+    )
+    with _resumable(arguments.output):
+        return fetch(options)
+
+
+@contextmanager
+def _resumable(output: Path) -> Iterator[None]:
+    """Say that what was finished is kept, whether Ctrl-C or a full disk ended it."""
+    try:
+        yield
     except KeyboardInterrupt:
         print("\nstopping; run the same command again to go on from here", file=sys.stderr)
         raise
@@ -151,14 +217,9 @@ def _build(arguments: argparse.Namespace) -> int:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
             raise
         raise UserError(
-            f"cannot write to {arguments.output} ({error.strerror}); free some space or name another --output, "
+            f"cannot write to {output} ({error.strerror}); free some space or name another --output, "
             "and run the same command again: what was finished is kept"
         ) from error
-    if arguments.push_to_hub is not None:
-        from data_prep.push import push
-
-        push(arguments.output, arguments.push_to_hub)
-    return status
 
 
 def _push(arguments: argparse.Namespace) -> int:

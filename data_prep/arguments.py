@@ -48,6 +48,15 @@ def _add_reading(group: argparse._ArgumentGroup) -> None:
         help="form of every INPUT (default: recognised from its names and tables)",
     )
     group.add_argument(
+        "--subfolders",
+        nargs="+",
+        default=("auto",),
+        metavar="WHAT",
+        help="what the folders below real/ and fake/ name, where nothing else says it: auto (default: by their names "
+        "and sizes; what was understood is said), none, or for a class its levels from the outside in, such as "
+        "real=speaker fake=generator/speaker, and - for a level that names neither",
+    )
+    group.add_argument(
         "--sample-per-class", type=int, metavar="N", help="take N recordings of each class, at random by --seed"
     )
 
@@ -156,3 +165,48 @@ def _add_splits(group: argparse._ArgumentGroup) -> None:
 
 def _cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def add_fetch_arguments(fetch: argparse.ArgumentParser) -> None:
+    """Add everything that `fetch` understands."""
+    fetch.add_argument("clips", type=Path, metavar="LIST", help="a list of clips, e.g. corpora/pages.csv")
+    fetch.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the clips")
+    fetch.add_argument(
+        "--mirror",
+        type=Path,
+        metavar="DIR",
+        help="read local copies at DIR/OWNER+NAME, git directories or folders that hold one, and ask no server",
+    )
+    fetch.add_argument(
+        "--workers", type=int, default=_cpus(), metavar="N", help="processes that decode (default: one per CPU)"
+    )
+    server = fetch.add_argument_group("server")
+    server.add_argument(
+        "--base-url",
+        default="https://raw.githubusercontent.com",
+        metavar="URL",
+        help="files are at URL/OWNER/NAME/COMMIT/PATH (default %(default)s)",
+    )
+    server.add_argument(
+        "--connections", type=int, default=4, metavar="N", help="requests under way at once (default %(default)s)"
+    )
+    treatment = fetch.add_argument_group("treatment", "of every clip, both classes alike")
+    treatment.add_argument(
+        "--edge-silence-s",
+        type=float,
+        default=0.1,
+        metavar="S",
+        help="cut longer silence off at both edges down to this (default %(default)g)",
+    )
+    treatment.add_argument("--keep-edges", action="store_true", help="leave the edges as published")
+    treatment.add_argument(
+        "--level-dbfs", type=float, default=-23.0, metavar="DB", help="root mean square of a clip (default %(default)g)"
+    )
+    treatment.add_argument("--keep-level", action="store_true", help="leave the level as published")
+    treatment.add_argument(
+        "--bits",
+        type=int,
+        default=16,
+        metavar="N",
+        help="significant ones of a sample; 11 halve the folder (default %(default)s)",
+    )

@@ -23,6 +23,8 @@ from data_prep.samples import planes, to_mono
 SAMPLING_RATE = 16_000
 # A file with a few broken packets (a bad MP3 frame in an hour) is still that hour; beyond this share it is not.
 MAX_CORRUPT_SHARE = 0.05
+# Integers of 32 bits stored as floats are the largest that mean anything; the power of far larger ones overflows.
+MAX_PEAK = 2.0**32
 _BLOCK_S = 10.0
 # FFmpeg's own Opus decoder resamples the SILK layer differently (correlation 0.97 with the reference decoder on
 # speech); libopus is the reference, and what libsndfile and so librosa use.
@@ -107,7 +109,7 @@ class AudioReader:
 
         Raises:
             AudioError: nothing could be decoded, more than `MAX_CORRUPT_SHARE` of the packets are corrupt, or a
-                sample is NaN or infinite.
+                sample is NaN, infinite or beyond `MAX_PEAK`.
         """
         resampler: soxr.ResampleStream | None = None
         rate, pending, pending_s, any_audio = 0, [], 0.0, False
@@ -136,7 +138,7 @@ class AudioReader:
         """Rate and mono samples of about a second at a time: frames hold 5 to 60 ms, too little to work on alone.
 
         Raises:
-            AudioError: a sample is NaN or infinite.
+            AudioError: a sample is NaN, infinite or beyond `MAX_PEAK`.
         """
         held: list[list[np.ndarray]] = []
         held_samples, form = 0, None
@@ -246,8 +248,11 @@ def _decoder(codec: av.CodecContext) -> av.CodecContext:
 
 
 def _finite(samples: np.ndarray) -> np.ndarray:
-    if not np.isfinite(samples).all():
+    peak = float(np.abs(samples).max(initial=0.0))
+    if not np.isfinite(peak):
         raise AudioError("contains NaN or infinite samples")
+    if peak > MAX_PEAK:
+        raise AudioError(f"contains samples of {peak:.0e} times full scale")
     return samples
 
 

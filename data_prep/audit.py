@@ -10,40 +10,29 @@ from pathlib import Path
 
 import numpy as np
 
+from data_prep.advice import leak_advice, probe_advice
 from data_prep.audit_data import MEASURES, ORIGINALS, Clips, read_clips
 from data_prep.audit_page import audit_page
 from data_prep.fingerprint import near_duplicates
 from data_prep.labels import LABELS
 from data_prep.layouts.base import EXAMPLES
-from data_prep.probes import EVERYTHING, Probe, run_probes
+from data_prep.probes import Probe, run_probes
 
 EXIT_LEAKAGE = 1
 _MAX_PROBED_PER_GROUP = 20  # of one recording or speaker: more teach a probe nothing and slow it down
 
-# Name of a probe → the measures it sees, and what to do when it is raised.
+# Name of a probe → the measures it sees.
 _PROBES = {
-    "duration": (
-        ("duration_s",),
-        "cut both classes with the same --min-s and --max-s, or crop to one length in training",
-    ),
-    "leading silence": (("leading_silence_s",), "build again with --equalise trim"),
-    "trailing silence": (("trailing_silence_s",), "build again with --equalise trim"),
-    "level": (("level_dbfs",), "build again with --equalise level"),
-    "peak": (("peak_dbfs",), "build again with --equalise level, and look for clipping or limiting in one class"),
-    "DC offset": (("dc_offset",), "build again with --equalise band, which removes it"),
-    "noise floor": (
-        ("noise_floor_dbfs",),
-        "build again with --equalise level; if it stays, one class is studio speech: add recordings from other rooms",
-    ),
-    "bandwidth": (("bandwidth_hz",), "build again with --equalise band --band-hz set below the narrower class"),
+    "duration": ("duration_s",),
+    "leading silence": ("leading_silence_s",),
+    "trailing silence": ("trailing_silence_s",),
+    "level": ("level_dbfs",),
+    "peak": ("peak_dbfs",),
+    "DC offset": ("dc_offset",),
+    "noise floor": ("noise_floor_dbfs",),
+    "bandwidth": ("bandwidth_hz",),
 }
-_ORIGINAL_ADVICE = (
-    "the classes come from different containers, codecs, rates or channels: add recordings of both kinds to both "
-    "classes, or build again with --equalise band codec"
-)
-_TOGETHER_ADVICE = (
-    "a combination of the measurements gives the class away: start with the probes above that are highest"
-)
+_KINDS = {"source": "source", "speaker": "speaker", "near duplicate": "audio"}  # kind of leak → what is in two splits
 
 
 @dataclass(frozen=True)
@@ -58,14 +47,31 @@ class Leak:
 
 @dataclass(frozen=True)
 class Audit:
-    """Everything an audit says about a dataset."""
+    """Everything an audit says about a dataset.
+
+    Attributes:
+        clips: split → label → clips that were measured.
+        leaks_not_checked, not_checked: what nobody could look for, of leaks and of the rest.
+        checked: the kinds of leak that were looked for in every measured clip ("source", "speaker", "near duplicate").
+        advice: probe that is raised → what to do.
+    """
 
     dataset: str
     clips: dict[str, dict[str, int]]
     undecodable: int
     leaks: list[Leak]
+    leaks_not_checked: list[str]
+    checked: list[str]
     probes: list[Probe]
     not_checked: list[str]
+    advice: dict[str, str]
+
+    @property
+    def clear_of_leaks(self) -> str:
+        """What was looked for in vain, in words; "" when nothing was."""
+        kinds = [_KINDS[kind] for kind in self.checked if kind not in {leak.kind for leak in self.leaks}]
+        listed = " or ".join(filter(None, (", ".join(kinds[:-1]), *kinds[-1:])))
+        return f"no {listed} is in two splits" if kinds else ""
 
 
 def audit(dataset: str, output: Path, max_clips: int = 2000) -> int:
@@ -80,9 +86,9 @@ def audit(dataset: str, output: Path, max_clips: int = 2000) -> int:
     clips = read_clips(dataset, max_clips)
     found = audit_clips(clips, Path(dataset).name)
     output.mkdir(parents=True, exist_ok=True)
-    answer = asdict(found) | {"advice": {probe.name: advice_of(probe) for probe in found.probes if probe.raised}}
+    answer = asdict(found) | {"not_checked": found.leaks_not_checked + found.not_checked}
     (output / "audit.json").write_text(json.dumps(answer, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    (output / "audit.html").write_text(audit_page(found, clips, advice_of), encoding="utf-8")
+    (output / "audit.html").write_text(audit_page(found, clips), encoding="utf-8")
     print(summary(found))
     print(f"written to {output / 'audit.html'} and audit.json")
     return EXIT_LEAKAGE if found.leaks else 0
@@ -93,41 +99,62 @@ def audit_clips(clips: Clips, name: str) -> Audit:
     counts: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(LABELS, 0))
     for split, label in zip(clips.split, clips.label, strict=True):
         counts[split][label] += 1
-    columns = {"source": clips.source, "speaker": clips.speaker}
-    not_checked = [
-        f"{kind}s across splits: the dataset does not name any" for kind, told in columns.items() if not any(told)
-    ]
+    leaks_not_checked, checked = _looked_at(clips)
+    not_checked = []
     if not any(clips.originals):
         not_checked.append("original container, codec, rate, channels: no report.json beside the dataset")
     if len(set(clips.label)) < 2:
         not_checked.append("shortcuts: the dataset has one class only")
     probes = _probes(clips) if len(set(clips.label)) == 2 else []
-    return Audit(name, dict(counts), clips.undecodable, find_leaks(clips), probes, not_checked)
+    return Audit(
+        dataset=name,
+        clips=dict(counts),
+        undecodable=clips.undecodable,
+        leaks=find_leaks(clips),
+        leaks_not_checked=leaks_not_checked,
+        checked=checked,
+        probes=probes,
+        not_checked=not_checked,
+        advice={probe.name: probe_advice(probe.name, clips.built) for probe in probes if probe.raised},
+    )
+
+
+def _looked_at(clips: Clips) -> tuple[list[str], list[str]]:
+    """What could not be looked for among the leaks, in words, and the kinds that could in every measured clip."""
+    told = []
+    checked = list(_KINDS)
+    for kind, names in (("source", clips.source), ("speaker", clips.speaker)):
+        nameless = sum(not name for name in names)
+        if nameless:
+            checked.remove(kind)
+            who = (
+                "the dataset does not name any"
+                if nameless == len(names)
+                else f"{nameless} of {len(names)} clips name none"
+            )
+            told.append(f"{kind}s across splits: {who}")
+    if clips.passed_over:
+        told.append(f"{clips.passed_over} clips beyond --max-clips: they are in none of these findings")
+    if clips.undecodable:
+        told.append(f"{clips.undecodable} clips that cannot be decoded: they are in none of these findings")
+    return told, checked
 
 
 def find_leaks(clips: Clips) -> list[Leak]:
     """Sources, speakers and audio that are in more than one split."""
     leaks = []
-    for kind, told, advice in (
-        ("source", clips.source, "chunks of one recording must share a split: build from the recordings again"),
-        (
-            "speaker",
-            clips.speaker,
-            "test measures how well voices are remembered: build again with --leaks drop or --splits",
-        ),
-    ):
+    for kind, told in (("source", clips.source), ("speaker", clips.speaker)):
         places = defaultdict(set)
         for name, split in zip(told, clips.split, strict=True):
             if name:
                 places[name].add(split)
         shared = [f"{name} in {', '.join(sorted(held))}" for name, held in places.items() if len(held) > 1]
         if shared:
-            leaks.append(Leak(kind, len(shared), shared[:EXAMPLES], advice))
+            leaks.append(Leak(kind, len(shared), shared[:EXAMPLES], leak_advice(kind, clips.built)))
     copies = [m for m in near_duplicates(clips.prints) if clips.split[m.first] != clips.split[m.second]]
     if copies:
         shown = [f"{_place(clips, m.first)} = {_place(clips, m.second)}" for m in copies[:EXAMPLES]]
-        advice = "the same audio is trained on and tested with: build again with all copies among the inputs"
-        leaks.append(Leak("near duplicate", len(copies), shown, advice))
+        leaks.append(Leak("near duplicate", len(copies), shown, leak_advice("near duplicate", clips.built)))
     return leaks
 
 
@@ -150,7 +177,7 @@ def _probes(clips: Clips) -> list[Probe]:
 
 def _features(clips: Clips, chosen: Sequence[int]) -> dict[str, np.ndarray]:
     columns = {name: clips.measures[chosen, MEASURES.index(name)] for name in MEASURES}
-    features = {probe: np.column_stack([columns[name] for name in names]) for probe, (names, _) in _PROBES.items()}
+    features = {probe: np.column_stack([columns[name] for name in names]) for probe, names in _PROBES.items()}
     if any(clips.originals):
         told = [clips.originals[index] or ("None",) * len(ORIGINALS) for index in chosen]
         kinds = [(column, value) for column in range(len(ORIGINALS)) for value in sorted({row[column] for row in told})]
@@ -158,27 +185,20 @@ def _features(clips: Clips, chosen: Sequence[int]) -> dict[str, np.ndarray]:
     return features
 
 
-def advice_of(probe: Probe) -> str:
-    """What to do about a probe that is raised."""
-    if probe.name == EVERYTHING:
-        return _TOGETHER_ADVICE
-    return _PROBES[probe.name][1] if probe.name in _PROBES else _ORIGINAL_ADVICE
-
-
 def summary(found: Audit) -> str:
-    """The findings as text."""
-    lines = []
+    """The findings as text, what was not checked first."""
+    lines = [f"unchecked {what}" for what in found.leaks_not_checked]
     for leak in found.leaks:
         lines.append(f"LEAK      {leak.count} x {leak.kind} in several splits, e.g. {leak.found[0]}; {leak.advice}")
-    if not found.leaks:
-        lines.append("no leak   no source, speaker or audio is in two splits")
+    if found.clear_of_leaks:
+        lines.append(f"no leak   {found.clear_of_leaks}")
     for probe in found.probes:
         if probe.auc is None or probe.low is None:
             lines.append(f"{probe.verdict:<10}{probe.name}: {probe.note}")
         else:
             lines.append(f"{probe.verdict:<10}{probe.name:<22}AUC {probe.auc:.2f} [{probe.low:.2f}, {probe.high:.2f}]")
             if probe.raised:
-                lines.append(f"{'':<10}  {advice_of(probe)}")
+                lines.append(f"{'':<10}  {found.advice[probe.name]}")
     lines += [f"unchecked {what}" for what in found.not_checked]
     return "\n".join(lines)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
 from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
 from tqdm import tqdm
 
+from data_prep.advice import Built
 from data_prep.audio import AudioError, load_audio
 from data_prep.errors import UserError
 from data_prep.fingerprint import Fingerprint, fingerprint
@@ -21,7 +22,7 @@ from data_prep.labels import LABELS, label_of_tokens
 from data_prep.measures import Measures, measure
 from data_prep.writing import REPORT_NAME
 
-MEASURES = tuple(field.name for field in fields(Measures))
+MEASURES = tuple(column.name for column in fields(Measures))
 ORIGINALS = ("container", "codec", "sampling_rate", "channels")
 
 
@@ -34,7 +35,8 @@ class Clips:
         measures: float64 of shape (clips, len(MEASURES)).
         originals: of each clip's recording, by `ORIGINALS`, from report.json; None where there is none.
         prints: fingerprints.
-        undecodable: clips that are not in any of these.
+        undecodable, passed_over: clips that are not in any of these, the latter because of `max_clips`.
+        built: what report.json says of the dataset's build.
     """
 
     split: list[str]
@@ -46,6 +48,8 @@ class Clips:
     originals: list[tuple | None]
     prints: list[Fingerprint]
     undecodable: int = 0
+    passed_over: int = 0
+    built: Built = field(default_factory=Built)
 
     def __len__(self) -> int:
         return len(self.label)
@@ -95,12 +99,14 @@ def read_clips(name: str, max_clips: int, seed: int = 0) -> Clips:
         UserError: see `load_splits`; labels that do not say which is fake; nothing decodable.
     """
     splits = load_splits(name)
-    originals = _originals(Path(name) / REPORT_NAME)
+    report = _report(Path(name) / REPORT_NAME)
+    originals = _originals(report)
     columns: dict[str, list] = defaultdict(list)
-    measured, undecodable = [], 0
+    measured, undecodable, passed_over = [], 0, 0
     for split, data in splits.items():
         rows = _audio_bytes(data)
         if len(rows) > max_clips:
+            passed_over += len(rows) - max_clips
             rows = rows.select(sorted(np.random.default_rng(seed).choice(len(rows), max_clips, replace=False)))
         names = getattr(data.features["label"], "names", None)
         for row in tqdm(rows, desc=f"measuring {split}", unit="clip", delay=1):
@@ -118,7 +124,13 @@ def read_clips(name: str, max_clips: int, seed: int = 0) -> Clips:
             measured.append(astuple(measure(samples)))
     if not measured:
         raise UserError(f"{name} holds no clip that can be decoded ({undecodable} cannot); expected a dataset of audio")
-    return Clips(**columns, measures=np.array(measured), undecodable=undecodable)
+    return Clips(
+        **columns,
+        measures=np.array(measured),
+        undecodable=undecodable,
+        passed_over=passed_over,
+        built=Built.of_report(report),
+    )
 
 
 def _audio_bytes(data: Dataset) -> Dataset:
@@ -134,9 +146,11 @@ def _label(told: str, name: str) -> str:
     return next(iter(classes))
 
 
-def _originals(report: Path) -> dict[str, tuple]:
+def _report(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _originals(report: dict) -> dict[str, tuple]:
     """source → what its recording was before preparation."""
-    if not report.is_file():
-        return {}
-    recordings: Sequence[dict] = json.loads(report.read_text(encoding="utf-8")).get("recordings", [])
+    recordings: Sequence[dict] = report.get("recordings", [])
     return {entry["source"]: tuple(str(entry.get(key)) for key in ORIGINALS) for entry in recordings}

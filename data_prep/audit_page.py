@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,6 @@ import numpy as np
 from data_prep.audit_data import MEASURES, Clips
 from data_prep.labels import LABELS
 from data_prep.page import histogram, html_table, intervals, legend, page
-from data_prep.probes import Probe
 
 if TYPE_CHECKING:
     from data_prep.audit import Audit
@@ -42,34 +40,37 @@ def histograms(clips: Clips, measures: tuple[str, ...] = MEASURES) -> str:
     return f'{legend()}<div class="grid">{"".join(figures)}</div>'
 
 
-def audit_page(found: Audit, clips: Clips, advice_of: Callable[[Probe], str]) -> str:
-    """The whole page as HTML."""
+def audit_page(found: Audit, clips: Clips) -> str:
+    """The whole page as HTML. What was not checked comes first, and nothing is green where something was not."""
     raised = [probe for probe in found.probes if probe.raised]
+    unknown = [probe for probe in found.probes if probe.verdict == "unknown"]
     body = [f'<p class="muted">{len(clips):,} clips measured, {found.undecodable} could not be decoded.</p>']
     body.append(html_table(("split", *LABELS), [(split, *counts.values()) for split, counts in found.clips.items()]))
     body.append("<h2>Leakage</h2>")
+    body += [f'<p><span class="open">Unchecked</span> {escape(what)}.</p>' for what in found.leaks_not_checked]
     for leak in found.leaks:
         items = "".join(f"<li>{escape(example)}</li>" for example in leak.found)
+        if leak.count > len(leak.found):
+            items += f"<li>and {leak.count - len(leak.found)} more</li>"
         told = f"{leak.count} × {escape(leak.kind)} in several splits: {escape(leak.advice)}."
         body.append(f'<p><span class="bad">Leak</span> {told}</p><ul>{items}</ul>')
-    if not found.leaks:
-        body.append('<p><span class="good">None</span> No source, speaker or audio is in two splits.</p>')
+    if told := found.clear_of_leaks:
+        colour = "open" if found.leaks_not_checked or found.leaks else "good"
+        body.append(f'<p><span class="{colour}">None found</span> {escape(told[0].upper() + told[1:])}.</p>')
     body.append("<h2>Shortcuts</h2><p>How well the class is guessed from measurements alone, by classifiers tested on ")
     body.append("recordings and speakers they have not seen: AUC, 0.5 is chance. Intervals together hold at 95 %.</p>")
+    body += [f'<p><span class="open">Unchecked</span> {escape(p.name)}: {escape(str(p.note))}.</p>' for p in unknown]
+    body += [f'<p><span class="open">Unchecked</span> {escape(what)}.</p>' for what in found.not_checked]
     shown = [(p.name, p.auc, p.low, p.high, p.raised) for p in found.probes if p.auc is not None and p.low is not None]
     if shown:
         body.append(intervals(shown, "AUC of each probe"))
     for probe in raised:
         body.append(
             f'<p><span class="bad">{escape(probe.verdict)}</span> {escape(probe.name)} '
-            f"(AUC {probe.auc:.2f}): {escape(advice_of(probe))}.</p>"
+            f"(AUC {probe.auc:.2f}): {escape(found.advice[probe.name])}.</p>"
         )
     if shown and not raised:
-        body.append('<p><span class="good">None</span> No probe is above chance.</p>')
-    if not shown:
-        body.append("<p>Not known: see below.</p>")
-    notes = [f"{p.name}: {p.note}" for p in found.probes if p.verdict == "unknown"] + found.not_checked
-    if notes:
-        body.append(f"<h2>Not checked</h2><ul>{''.join(f'<li>{escape(note)}</li>' for note in notes)}</ul>")
+        colour = "open" if unknown or found.not_checked else "good"
+        body.append(f'<p><span class="{colour}">None found</span> None of these probes is above chance.</p>')
     body.append(f"<h2>Measurements</h2>{histograms(clips)}")
     return page(f"Audit of {found.dataset}", body)

@@ -18,6 +18,7 @@ from data_prep.labels import LABELS
 from data_prep.layouts import AUTO, Row
 from data_prep.layouts.base import EXAMPLES
 from data_prep.layouts.remote import is_remote
+from data_prep.layouts.subfolders import AUTO as SUBFOLDERS_AUTO
 from data_prep.partition import SplitOptions, achieved, held_out, partition
 from data_prep.parts import Recipe, RecordingFacts, package_versions, part_path, read_fingerprint
 from data_prep.recording import PrepareTask, prepare_recording
@@ -36,6 +37,7 @@ class BuildOptions:
     Attributes:
         inputs: files, folders, hub:org/name or kaggle:owner/name.
         layout: one of `LAYOUT_NAMES`.
+        subfolders: what the folders below real/ and fake/ name, see `parse_subfolders`.
         sample_per_class: so many recordings of each class, at random; None takes all.
         splits: see `SplitOptions`.
         workers: processes; the result does not depend on it.
@@ -45,6 +47,7 @@ class BuildOptions:
     inputs: Sequence[str | Path]
     output: Path
     layout: str = AUTO
+    subfolders: tuple[str, ...] = (SUBFOLDERS_AUTO,)
     sample_per_class: int | None = None
     recipe: Recipe = field(default_factory=Recipe)
     splits: SplitOptions = field(default_factory=lambda: SplitOptions(split_fractions((0.8, 0.1, 0.1))))
@@ -63,7 +66,7 @@ def build(options: BuildOptions) -> int:
             is in use.
     """
     output = OutputFolder(options.output, options.overwrite)
-    found = read_inputs(options.inputs, options.layout, output.work / "downloads")
+    found = read_inputs(options.inputs, options.layout, output.work / "downloads", options.subfolders)
     rows = sample_per_class(found.rows, options.sample_per_class, options.splits.seed)
     _say(f"found {len(found.rows)} recordings, passed over {found.skipped} other files")
     _mention_readings(found)
@@ -91,6 +94,7 @@ def _asked(options: BuildOptions) -> dict:
     return {
         "inputs": [name if is_remote(name) else Path(name).resolve().name for name in map(str, options.inputs)],
         "layout": options.layout,
+        "subfolders": list(options.subfolders),
         "sample_per_class": options.sample_per_class,
         **asdict(options.recipe),
         "splits": asdict(options.splits) | {"test_manifest": manifest.name if manifest else None},
@@ -98,8 +102,7 @@ def _asked(options: BuildOptions) -> dict:
 
 
 def _mention_readings(found: Inputs) -> None:
-    for folder in found.unreadable_folders[:EXAMPLES]:
-        _say(f"cannot read the folder {folder}")
+    _say_some([f"cannot read the folder {folder}" for folder in found.unreadable_folders])
     for reading in found.readings:
         counts = f"{reading['input']}: {reading['recordings']} recordings, read as {reading['layout']}"
         if reading["unlisted"]:
@@ -107,6 +110,9 @@ def _mention_readings(found: Inputs) -> None:
         if reading["listed_but_absent"]:
             counts += f", {reading['listed_but_absent']} listed ones are not there"
         _say(counts)
+    for name, understood in found.understood:
+        if sentence := understood.sentence():
+            _say(f"{name}: {sentence}")
 
 
 def _prepare(rows: Sequence[Row], output: OutputFolder, options: BuildOptions) -> list[Outcome]:
@@ -143,8 +149,7 @@ def _mention(outcomes: Sequence[Outcome]) -> None:
         held = [o for o in outcomes if (o.status == status if status else o.facts.warning is not None)]
         if held:
             _say(f"{len(held)} recordings {what}:")
-            for outcome in held[:EXAMPLES]:
-                _say(f"  {outcome.name}: {why(outcome)}")
+            _say_some([f"  {outcome.name}: {why(outcome)}" for outcome in held])
 
 
 def _with_splits(
@@ -177,6 +182,12 @@ def _with_splits(
             f"the corpus' own splits part {len(parted.crossing)} groups that share a source, speaker or audio, e.g. "
             f"{' and '.join(parted.crossing[0][:2])}; {what}"
         )
+    nameless = sum(row.speaker is None for row in rows)
+    if nameless and "speaker" in options.splits.group_by:
+        _say(
+            f"note: who speaks in {nameless} of {len(rows)} recordings is not known, so that one voice may be in "
+            "several splits; name speakers by folders (real/SPEAKER/…) or in a metadata.csv"
+        )
     shares = achieved(rows, parted.splits, seconds)
     for split, share in shares.items():
         missing = [label for label in LABELS if not share.get(label)]
@@ -190,6 +201,7 @@ def _with_splits(
     return changed, {
         "achieved": shares,
         "groups": len(set(groups)),
+        "recordings_without_speaker": nameless,
         "held_out_recordings": parted.forced,
         "kept_from_corpus": parted.kept,
         "crossing_groups": parted.crossing[:EXAMPLES],
@@ -227,6 +239,14 @@ def _chosen(outcomes: Sequence[Outcome], output: OutputFolder, options: BuildOpt
 
 def _died(task: PrepareTask) -> RecordingFacts:
     return RecordingFacts(error="the process died while preparing it (a crash in a decoder, or out of memory)")
+
+
+def _say_some(lines: Sequence[str]) -> None:
+    """The first few of many lines, and how many more there are."""
+    for line in lines[:EXAMPLES]:
+        _say(line)
+    if len(lines) > EXAMPLES:
+        _say(f"  and {len(lines) - EXAMPLES} more")
 
 
 def _say(text: str) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 
 from tqdm import tqdm
@@ -13,9 +14,11 @@ from tqdm import tqdm
 from data_prep.errors import UserError
 from data_prep.files import AudioFile, find_audio_files
 from data_prep.labels import LABELS
-from data_prep.layouts import AUTO, Reading, Row, Tree, read_tree
+from data_prep.layouts import AUTO, FOLDERS, Reading, Row, Tree, read_tree
 from data_prep.layouts.base import EXAMPLES
 from data_prep.layouts.remote import HUB, KAGGLE, download_kaggle, is_remote, read_hub
+from data_prep.layouts.subfolders import AUTO as SUBFOLDERS_AUTO
+from data_prep.layouts.subfolders import Understood, parse_subfolders, with_subfolders
 
 
 @dataclass
@@ -27,25 +30,33 @@ class Inputs:
         skipped: files that are no audio by their extension.
         unreadable_folders: "path (reason)".
         readings: what report.json says about each input.
+        understood: how the folders below real/ and fake/ were read, by input and label.
     """
 
     rows: list[Row] = field(default_factory=list)
     skipped: int = 0
     unreadable_folders: list[str] = field(default_factory=list)
     readings: list[dict] = field(default_factory=list)
+    understood: list[tuple[str, Understood]] = field(default_factory=list)
 
 
-def read_inputs(inputs: Sequence[str | Path], layout: str, downloads: Path) -> Inputs:
+def read_inputs(
+    inputs: Sequence[str | Path], layout: str, downloads: Path, subfolders: Sequence[str] = (SUBFOLDERS_AUTO,)
+) -> Inputs:
     """Find and label the recordings under each input; each input is one corpus with its own layout.
 
     Args:
         inputs: files, folders, hub:org/name or kaggle:owner/name.
         layout: one of `LAYOUT_NAMES`; "hub" takes every input as a dataset of the Hub.
         downloads: folder for recordings that come out of a table of the Hub.
+        subfolders: what the folders below real/ and fake/ name, see `parse_subfolders`; for recordings that only
+            their folders label.
 
     Raises:
-        UserError: an input that is missing or holds no recording, or labels that are missing or contradictory.
+        UserError: subfolders that are not understood, an input that is missing or holds no recording, or labels that
+            are missing or contradictory.
     """
+    given = parse_subfolders(subfolders)
     named = [_with_scheme(str(name), layout) for name in inputs]
     local = [name for name in named if not is_remote(name)]
     if local or not named:
@@ -62,6 +73,7 @@ def read_inputs(inputs: Sequence[str | Path], layout: str, downloads: Path) -> I
         raise UserError(
             f"no audio file found in {places} ({found.skipped} other files passed over); name a folder of them"
         )
+    _understand_subfolders(found, given)
     counts = Counter(row.label for row in found.rows)
     missing = [label for label in LABELS if not counts[label]]
     if missing:
@@ -122,3 +134,16 @@ def _take(found: Inputs, name: str, reading: Reading, seen: set[Path]) -> None:
             "absent_examples": reading.absent[:EXAMPLES],
         }
     )
+
+
+def _understand_subfolders(found: Inputs, given: Mapping[str, str | tuple[str, ...]]) -> None:
+    """Take speakers and generators from the folders of those inputs that nothing else describes."""
+    starts = list(accumulate((reading["recordings"] for reading in found.readings), initial=0))
+    plain = [index for index, reading in enumerate(found.readings) if reading["layout"] == FOLDERS]
+    known = {row.speaker for row in found.rows if row.speaker}
+    corpora = [found.rows[starts[index] : starts[index + 1]] for index in plain]
+    for index, (rows, understood) in zip(plain, with_subfolders(corpora, given, known), strict=True):
+        found.rows[starts[index] : starts[index + 1]] = rows
+        reading = found.readings[index]
+        reading["subfolders"] = {label: how.to_dict() for label, how in understood.items()}
+        found.understood += [(reading["input"], how) for how in understood.values()]

@@ -18,7 +18,7 @@ table{border-collapse:collapse}td,th{padding:.3rem .8rem;text-align:left;border-
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
 .grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(21rem,1fr));gap:1.2rem}
 figure{margin:0}figcaption{font-size:.9rem;color:#4a5866;overflow-wrap:anywhere}svg,img{max-width:100%;height:auto}
-.bad{color:#a61b29;font-weight:600}.good{color:#1b7a3d;font-weight:600}.muted{color:#4a5866}
+.bad{color:#a61b29;font-weight:600}.good{color:#1b7a3d;font-weight:600}.open{color:#4a5866;font-weight:600}.muted{color:#4a5866}
 .key span{display:inline-block;width:.8em;height:.8em;margin:0 .3em 0 1em;border-radius:2px}
 """
 

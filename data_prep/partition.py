@@ -18,6 +18,7 @@ TEST, TRAIN = "test", "train"
 KEEP, DROP = "keep", "drop"
 LEAKS = (KEEP, DROP)
 _LEFT_OUT = "left out"
+_NAMED = 200  # that an error lists
 
 
 @dataclass(frozen=True)
@@ -125,10 +126,16 @@ def held_out(rows: Sequence[Row], options: SplitOptions) -> list[int]:
         present = sorted({name for name in told if name})
         for name in names:
             if name not in present:
-                known = examples(present) if present else f"none: no recording has a known {what}"
+                known = _all_or_many(present) if present else f"none: no recording has a known {what}"
                 raise UserError(f"--hold-out-{what} {name} is no {what} of these recordings; known are {known}")
         found += [index for index, name in enumerate(told) if name in names]
     return found
+
+
+def _all_or_many(names: Sequence[str]) -> str:
+    """Every name that could be meant, but of thousands of speakers only the first, with the number of the others."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 def _listed(rows: Sequence[Row], manifest: Path) -> list[int]:

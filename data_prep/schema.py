@@ -19,10 +19,17 @@ FEATURES = Features(
         "duration_s": Value("float64"),
         # Silence cut out of the chunk on request (--gap-ms); 0: the chunk is the recording's samples, unbroken.
         "gap_removed_s": Value("float64"),
-        "speaker": Value("string"),  # null when unknown, as for the next three
+        "speaker": Value("string"),  # null when unknown, as for all that follow
         "generator": Value("string"),  # "human" for real speech
         "language": Value("string"),
         "corpus": Value("string"),
         "split": Value("string"),
+        # What some corpora tell besides, for folds and for reports by more than the generator.
+        "group_id": Value("string"),  # recordings of one utterance or one voice share it
+        "page": Value("string"),  # the place it was published at, e.g. a repository: one recording chain, one encoder
+        "kind": Value("string"),  # e.g. human, tts, vc, codec, copysyn
+        "family": Value("string"),  # the coarse architecture of the generator
+        "year": Value("int32"),
+        "licence": Value("string"),
     }
 )

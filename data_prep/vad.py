@@ -57,18 +57,34 @@ def holds_speech(waveform: np.ndarray, n_frames: int, skip: int = 0) -> bool:
 
 def _listen(waveform: np.ndarray, n_frames: int) -> Iterator[np.ndarray]:
     """The probabilities of `speech_probabilities`, `n_frames` at a time."""
-    session = _session()
-    hidden = cell = np.zeros((1, 1, 128), dtype=np.float32)
-    context = np.zeros(_CONTEXT_SAMPLES, dtype=np.float32)
+    listener = Listener()
     step = n_frames * FRAME_SAMPLES
     for start in range(0, len(waveform), step):
         samples = np.asarray(waveform[start : start + step], dtype=np.float32)
-        frames = np.pad(samples, (0, -len(samples) % FRAME_SAMPLES)).reshape(-1, FRAME_SAMPLES)
-        contexts = np.vstack((context, frames[:-1, -_CONTEXT_SAMPLES:]))
-        context = frames[-1, -_CONTEXT_SAMPLES:]
-        inputs = {"input": np.hstack((contexts, frames)), "h": hidden, "c": cell}
-        values, hidden, cell = session.run(["speech_probs", "hn", "cn"], inputs)
-        yield values.reshape(-1)
+        yield listener(np.pad(samples, (0, -len(samples) % FRAME_SAMPLES)))
+
+
+class Listener:
+    """The speech probabilities of one recording that arrives piece by piece, in order.
+
+    What was heard before is kept between calls, so that the result does not depend on how the recording is cut.
+    """
+
+    def __init__(self) -> None:
+        self._hidden = self._cell = np.zeros((1, 1, 128), dtype=np.float32)
+        self._context = np.zeros(_CONTEXT_SAMPLES, dtype=np.float32)
+
+    def __call__(self, samples: np.ndarray) -> np.ndarray:
+        """Float32 samples of shape (frames * 512,) to probabilities of shape (frames,)."""
+        found = [np.zeros(0, np.float32)]
+        for start in range(0, len(samples), _FRAMES_PER_CALL * FRAME_SAMPLES):
+            frames = samples[start : start + _FRAMES_PER_CALL * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
+            contexts = np.vstack((self._context, frames[:-1, -_CONTEXT_SAMPLES:]))
+            self._context = frames[-1, -_CONTEXT_SAMPLES:].copy()  # a view would keep the samples alive
+            inputs = {"input": np.hstack((contexts, frames)), "h": self._hidden, "c": self._cell}
+            values, self._hidden, self._cell = _session().run(["speech_probs", "hn", "cn"], inputs)
+            found.append(values.reshape(-1))
+        return np.concatenate(found)
 
 
 def speech_duration_s(waveform: np.ndarray) -> float:

@@ -16,11 +16,15 @@ from typing import TypeVar
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 _SPAWN = multiprocessing.get_context("spawn")  # fork is unsafe with the threads that av and onnxruntime start
-_AHEAD = 256  # tasks submitted before the oldest has been yielded, so that one long recording does not idle the rest
+_AHEAD = 256
 
 
 def run_ordered(
-    function: Callable[[Task], Result], tasks: Iterable[Task], workers: int, died: Callable[[Task], Result]
+    function: Callable[[Task], Result],
+    tasks: Iterable[Task],
+    workers: int,
+    died: Callable[[Task], Result],
+    ahead: int = _AHEAD,
 ) -> Iterator[Result]:
     """Yield `function(task)` for each task, in the order of `tasks`.
 
@@ -28,6 +32,8 @@ def run_ordered(
         function: a picklable module-level function.
         workers: processes; 1 runs everything in this one.
         died: gives the result of a task that kills its process (a crash in a decoder, out of memory).
+        ahead: tasks taken and submitted before the oldest has been yielded. Fewer where tasks come slowly, because no
+            result is yielded before so many were taken; more so that one long task does not idle the other processes.
 
     Closing the iterator, an exception of `function` and Ctrl-C end the worker processes at once.
     """
@@ -40,7 +46,7 @@ def run_ordered(
     pool, finished = _pool(workers), False
     try:
         while True:
-            pending.extend((task, pool.submit(function, task)) for task in islice(tasks, _AHEAD - len(pending)))
+            pending.extend((task, pool.submit(function, task)) for task in islice(tasks, ahead - len(pending)))
             if not pending:
                 break
             task, future = pending.popleft()

@@ -139,4 +139,10 @@ def _rows(recording: PreparedRecording) -> Iterator[dict]:
             "language": recording.row.language,
             "corpus": recording.row.corpus,
             "split": recording.split,
+            "group_id": recording.row.group,
+            "page": recording.row.page,
+            "kind": recording.row.kind,
+            "family": recording.row.family,
+            "year": recording.row.year,
+            "licence": recording.row.licence,
         }

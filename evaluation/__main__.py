@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 from data_prep.errors import UserError, run_command
+from data_prep.version import add_version
+from evaluation.options import ReportOptions, ScoresOptions, StressOptions
+from scoring.options import ScoringOptions
 
 _REPORT = """\
 Judge a detector on the test split of a prepared dataset, on datasets from elsewhere, and beside the model it started
@@ -21,7 +25,10 @@ The same report for any detector's scores.
   labels.csv   the same names; label (real, fake); and, where known, split (train, validation, test, or any other name),
                source (the recording), speaker, speaker_group, generator, language, duration_s, container
 
-With rows of split validation the threshold and the calibration are fitted on them; else give --threshold.
+The CSV that infer.py writes is judged at the threshold that stands in it. With rows of split validation the
+calibration, and the threshold where the scores name none, are fitted on them; else give --threshold.
+
+A clip has the same name in both files, or in one of them a shorter one that its path ends in (a.wav, /data/real/a.wav).
 """
 _STRESS = """\
 The test clips through codecs, telephone lines, packet loss, less bandwidth, noise, rooms, levels, clipping, changes of
@@ -47,18 +54,35 @@ def main(argv: list[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     if arguments.resamples < 2:
         raise UserError(f"--resamples is {arguments.resamples}; expected 2 or more (2000 is usual)")
+    options = _options(arguments)
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # of loading weights
     # Imported late: --help needs neither torch nor matplotlib.
     from evaluation import commands, stress
 
-    run = {"report": commands.report, "scores": commands.scores, "stress": stress.stress}
-    return run[arguments.command](arguments)
+    run = {
+        ReportOptions: commands.report,
+        ScoresOptions: commands.scores,
+        StressOptions: stress.stress,
+    }
+    return run[type(options)](options)
+
+
+def _options(arguments: argparse.Namespace) -> ReportOptions | ScoresOptions | StressOptions:
+    given = dict(vars(arguments))
+    kind = {"report": ReportOptions, "scores": ScoresOptions, "stress": StressOptions}[given.pop("command")]
+    for name, value in given.items():
+        if isinstance(value, list):
+            given[name] = tuple(value)
+    if kind is not ScoresOptions:
+        given["scoring"] = ScoringOptions.read(arguments)
+    return kind(**{one.name: given[one.name] for one in fields(kind)})
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m evaluation", description=__doc__)
+    add_version(parser)
     parsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     raw = argparse.RawDescriptionHelpFormatter
     report = parsers.add_parser(
@@ -97,10 +121,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _model_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", required=True, help="model folder or Hub id")
+    required = {"required": True, "help": "model folder or Hub id"}
+    ScoringOptions.add_to(parser, "model", model=required)
     parser.add_argument("--dataset", required=True, help="dataset folder or Hub id")
-    parser.add_argument("--batch-size", type=int, default=8, help="clips scored at once (default 8)")
-    parser.add_argument("--device", help="torch device; default: cuda where there is one")
+    ScoringOptions.add_to(parser, "batch_size", "device")
 
 
 def _common(parser: argparse.ArgumentParser) -> None:

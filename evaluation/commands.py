@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import sys
-from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from datasets import Dataset
@@ -15,8 +15,9 @@ from data_prep.read_dataset import labels_of, read_splits
 from data_prep.text import number
 from evaluation.decisions import fit_decisions
 from evaluation.gates import Gate
-from evaluation.leave_out import leave_one_generator_out
+from evaluation.leave_out import generators_to_leave_out, leave_one_generator_out
 from evaluation.operating_points import choose_threshold
+from evaluation.options import ReportOptions, ScoresOptions
 from evaluation.report import Control, build_report, write_report
 from evaluation.score_dataset import score_rows
 from evaluation.score_files import JoinedScores, read_scores
@@ -31,23 +32,29 @@ from scoring.detector import Detector
 OTHERS = ("train", "validation")  # splits that a detector may have learnt from
 
 
-def report(arguments: Namespace) -> int:
+def report(arguments: ReportOptions) -> int:
     """Score the dataset's test split (and others) with the model and report; exit status 1 when a gate fails."""
     gates = [Gate.parse(text) for text in arguments.gate]
     splits = read_splits(arguments.dataset)
     if arguments.split not in splits:
         raise UserError(f"{arguments.dataset} has no split {arguments.split}; it has {', '.join(splits)}")
+    if arguments.leave_one_generator_out:
+        generators_to_leave_out(arguments.model, splits)  # what stands against it is told before anything is scored
     outside = {_name(name): read_splits(name) for name in arguments.ood}
     rows = {arguments.split: (TEST, splits[arguments.split])}
     for name, parts in outside.items():
         for split, part in parts.items():
             rows[name if len(parts) == 1 else f"{name} {split}"] = (OUT_OF_DOMAIN, part)
-    detector = Detector.from_pretrained(arguments.model, batch_size=arguments.batch_size, device=arguments.device)
+    detector = Detector.from_options(arguments.scoring)
     learnt = [s for s in OTHERS if s in splits and s != arguments.split]
     heard = {s: splits[s] for s in learnt}
     judge = judge_of(detector, heard.get("validation"))
     sets = {name: (role, _scored(detector, part, heard, name)) for name, (role, part) in rows.items()}
     control = _control(arguments, rows, heard)
+    if control is not None:  # both are judged on the clips that both can score
+        both = {name: clips.shared(control.clips[name]) for name, (_, clips) in sets.items()}
+        sets = {name: (role, both[name][0]) for name, (role, _) in sets.items()}
+        control = replace(control, clips={name: clips for name, (_, clips) in both.items()})
     left_out = None
     if arguments.leave_one_generator_out:
         left_out = leave_one_generator_out(arguments.model, splits, arguments.output / "leave_one_out")
@@ -60,6 +67,7 @@ def report(arguments: Namespace) -> int:
         control=control,
         training=None if run is None else History(run.training.history, run.training.best_step),
         audit=audit(splits[arguments.split], heard, splits),
+        unscored=sum(clips.unscored for _, clips in sets.values()),
         fine_tuned=run is None or not run.model.from_scratch or control is not None,
         left_out=left_out,
         resamples=arguments.resamples,
@@ -67,10 +75,16 @@ def report(arguments: Namespace) -> int:
     return _finish(found, arguments.output, gates)
 
 
-def scores(arguments: Namespace) -> int:
+def scores(arguments: ScoresOptions) -> int:
     """Report on any detector's scores from two CSV files; exit status 1 when a gate fails."""
     gates = [Gate.parse(text) for text in arguments.gate]
-    joined = read_scores(arguments.scores, arguments.labels, arguments.column, arguments.lower_is_fake)
+    joined = read_scores(
+        arguments.scores, arguments.labels, arguments.column, arguments.lower_is_fake, arguments.threshold is None
+    )
+    if joined.by_end:
+        count, (label, score) = len(joined.by_end), joined.by_end[0]
+        what = "clip is" if count == 1 else "clips are"
+        print(f"{count} {what} matched by the end of the path: {label} is taken for {score}, e.g.", file=sys.stderr)
     judged = {name: clips for name, clips in joined.splits.items() if name not in OTHERS}
     if not judged:
         raise UserError(
@@ -86,6 +100,7 @@ def scores(arguments: Namespace) -> int:
         sets,
         audit=_audit_of_scores(judged[order[0]], known),
         unscored=joined.unscored,
+        unlabelled=joined.unlabelled,
         fine_tuned=False,
         resamples=arguments.resamples,
     )
@@ -150,14 +165,16 @@ def _scored(detector: Detector, part: Dataset, heard: dict[str, Dataset], name: 
     known = _values(heard.get("train"), "speaker")
     if known and not any(clips.facts["speaker_group"]):
         groups = tuple(None if not s else "in training" if s in known else "new" for s in clips.facts["speaker"])
-        clips = ScoredClips(clips.scores, clips.labels, {**clips.facts, "speaker_group": groups})
+        clips = replace(clips, facts={**clips.facts, "speaker_group": groups})
     return clips
 
 
-def _control(arguments: Namespace, rows: dict[str, tuple[str, Dataset]], heard: dict[str, Dataset]) -> Control | None:
+def _control(
+    arguments: ReportOptions, rows: dict[str, tuple[str, Dataset]], heard: dict[str, Dataset]
+) -> Control | None:
     if arguments.base_model is None:
         return None
-    detector = Detector.from_pretrained(arguments.base_model, batch_size=arguments.batch_size, device=arguments.device)
+    detector = Detector.from_options(replace(arguments.scoring, model=arguments.base_model))
     judge = judge_of(detector, heard.get("validation"))
     scored = {name: _scored(detector, part, heard, f"base, {name}") for name, (_, part) in rows.items()}
     return Control(_name(arguments.base_model), judge, scored)
@@ -171,6 +188,12 @@ def _judge_of_scores(joined: JoinedScores, threshold: float | None) -> Judge:
             raise UserError(f"--threshold is {threshold}; expected a number in the unit of the scores")
         given = Threshold(threshold, joined.unit, "given with --threshold", None)
         return Judge(given, fitted.decisions if fitted else None)
+    if joined.decided is not None:
+        origin = "stands in the scores file"
+        if joined.decided.uncertain:
+            origin += f"; its {joined.decided.uncertain} uncertain clips are counted as called real"
+        stated = Threshold(joined.decided.threshold, joined.unit, origin, None)
+        return Judge(stated, fitted.decisions if fitted else None)
     if fitted is not None:
         return fitted
     if joined.unit == FAKE_PROBABILITY:

@@ -19,7 +19,11 @@ from judging.report import History, StressRecord
 
 REAL, FAKE, INK, MUTED, GRID = "#2b6cb0", "#c2410c", "#1f2933", "#7b8794", "#e4e7eb"
 FAILING = "#be123c"
-CURVES = (INK, "#0f766e", "#7c3aed", "#b7791f", "#be185d")  # one a set; dashed for the base model
+# One a set; dashed for the base model.
+CURVES = (INK, "#0f766e", "#7c3aed", "#b7791f", "#be185d", "#2563eb", "#65a30d", "#92400e", "#06b6d4", "#94a3b8")
+_CURVE_SIZE = (4.6, 3.9)  # inches
+_LEGEND_INSIDE = 3  # curves whose legend has room beside them; more are listed below the axes
+_LEGEND_LINE_IN = 0.17
 STYLE = {
     "font.family": "DejaVu Sans", "font.size": 9, "axes.edgecolor": MUTED, "axes.labelcolor": INK,
     "xtick.color": MUTED, "ytick.color": MUTED, "axes.grid": True, "grid.color": GRID, "axes.axisbelow": True,
@@ -38,7 +42,7 @@ class Curve:
     is_base: bool
 
 
-def save(path: Path, draw: Callable[[Axes], None], size: tuple[float, float] = (4.6, 3.9)) -> Path:
+def save(path: Path, draw: Callable[[Axes], None], size: tuple[float, float] = _CURVE_SIZE) -> Path:
     """Draw into a PNG without anything in it that changes from run to run."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained")
@@ -63,7 +67,7 @@ def roc(axes: Axes, curves: Sequence[Curve]) -> None:
         axes.plot(found.fpr, found.tpr, color=colour, ls=style, lw=1.6, label=label)
     axes.set(title="ROC", xlabel="real clips called fake (FPR)", ylabel="fakes found (TPR)", xlim=(-0.01, 1.01))
     axes.set_ylim(-0.01, 1.01)
-    axes.legend(loc="lower right")
+    _curve_legend(axes, "lower right")
 
 
 def det(axes: Axes, curves: Sequence[Curve]) -> None:
@@ -80,7 +84,7 @@ def det(axes: Axes, curves: Sequence[Curve]) -> None:
     axes.set(
         title="DET", xlabel="real clips called fake (%)", ylabel="fakes missed (%)", xlim=(low, high), ylim=(low, high)
     )
-    axes.legend(loc="upper right")
+    _curve_legend(axes, "upper right")
 
 
 def precision_recall(axes: Axes, curves: Sequence[Curve]) -> None:
@@ -94,7 +98,7 @@ def precision_recall(axes: Axes, curves: Sequence[Curve]) -> None:
     axes.set(
         title="Precision and recall of fakes", xlabel="recall", ylabel="precision", xlim=(-0.01, 1.01), ylim=(0, 1.03)
     )
-    axes.legend(loc="lower left")
+    _curve_legend(axes, "lower left")
 
 
 def confusion(axes: Axes, judged: JudgedSet) -> None:
@@ -225,6 +229,20 @@ def history(axes: Axes, logged: History) -> None:
         lines.append(axes.axvline(best_step, color=MUTED, lw=1, ls="--"))
         labels.append("kept checkpoint")
     axes.legend(lines, labels, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
+
+
+def curve_size(curves: Sequence[Curve]) -> tuple[float, float]:
+    """Width and height in inches of a picture of curves, with room below them for a legend that has none inside."""
+    width, height = _CURVE_SIZE
+    return width, height + (_LEGEND_LINE_IN * (len(curves) + 1) if len(curves) > _LEGEND_INSIDE else 0)
+
+
+def _curve_legend(axes: Axes, corner: str) -> None:
+    handles, _ = axes.get_legend_handles_labels()
+    if len(handles) <= _LEGEND_INSIDE:
+        axes.legend(loc=corner)
+    else:
+        axes.legend(loc="upper left", bbox_to_anchor=(0, -0.14), borderaxespad=0.3)
 
 
 def _drawn(curves: Sequence[Curve]) -> list[tuple[str, str, str, JudgedSet]]:

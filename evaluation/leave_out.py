@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from datasets import Dataset, DatasetDict, concatenate_datasets
 
 from data_prep.errors import UserError
@@ -35,11 +36,28 @@ def leave_one_generator_out(model: str, splits: dict[str, Dataset], folder: Path
         Per generator the real test clips and its fakes, judged.
 
     Raises:
-        UserError: no recipe, generators not recorded, only one of them, or a training that fails.
+        UserError: as `generators_to_leave_out`, or a training that fails.
+    """
+    recipe = Path(model) / RECIPE
+    generators = generators_to_leave_out(model, splits)
+    return [_without(generator, recipe, splits, folder / _safe(generator)) for generator in generators]
+
+
+def generators_to_leave_out(model: str, splits: dict[str, Dataset]) -> list[str]:
+    """The generators that the training split holds; found out at once, before anything is scored or trained.
+
+    Raises:
+        UserError: no recipe, one that holds generators out by itself, generators not recorded, or only one of them.
     """
     recipe = Path(model) / RECIPE
     if not recipe.is_file():
         raise UserError(f"{model} has no {RECIPE}; --leave-one-generator-out needs the folder of a training run")
+    if (yaml.safe_load(recipe.read_text(encoding="utf-8")) or {}).get("convex"):
+        raise UserError(
+            f"{model} was fitted by a recipe with `convex:`, which holds out whole families of generators by itself; "
+            "what that measured stands under Generators held out in its README.md and under generalisation in its "
+            "results.json, and --leave-one-generator-out is for recipes that train a network"
+        )
     missing = [split for split in ("train", "validation", "test") if split not in splits]
     if missing or "generator" not in splits["train"].column_names:
         lacking = f"the split {missing[0]}" if missing else "the column generator"
@@ -47,7 +65,7 @@ def leave_one_generator_out(model: str, splits: dict[str, Dataset], folder: Path
     generators = sorted({g for g in splits["train"]["generator"] if g and g != HUMAN})
     if len(generators) < 2:
         raise UserError(f"the training split names {len(generators)} generators; to leave one out, two are needed")
-    return [_without(generator, recipe, splits, folder / _safe(generator)) for generator in generators]
+    return generators
 
 
 def without(generator: str, splits: dict[str, Dataset]) -> DatasetDict:

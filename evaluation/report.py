@@ -73,11 +73,10 @@ def build_report(
     )
     return Report(
         system=system,
-        judgement=Judgement(judge.threshold, judge.decisions, found, base, resamples),
+        judgement=Judgement(judge.threshold, judge.decisions, found, base, resamples, unscored),
         audit=audit,
         leave_one_generator_out=None if left_out is None else tuple(left_out),
         training=training,
-        unscored=unscored,
         unlabelled=unlabelled,
         gaps=tuple(gaps(evidence)),
     )
@@ -113,7 +112,12 @@ def draw(report: Report, folder: Path) -> list[Path]:
         ("generators", "generator" in first.breakdowns, lambda axes: figures.generators(axes, first, seen)),
         ("training_history", report.training is not None, lambda axes: figures.history(axes, report.training)),
     ]
-    return [figures.save(folder / f"{name}.png", function) for name, defined, function in wanted if defined]
+    size, of_curves = figures.curve_size(systems), ("roc", "det", "precision_recall")
+    return [
+        figures.save(folder / f"{name}.png", function, *([size] if name in of_curves else []))
+        for name, defined, function in wanted
+        if defined
+    ]
 
 
 def _with_series(clips: ScoredClips, judge: Judge, role: str, resamples: int) -> JudgedSet:

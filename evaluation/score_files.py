@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import posixpath
+from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -12,54 +14,100 @@ from data_prep.errors import UserError
 from data_prep.labels import label_of_tokens
 from judging.clips import FACTS, ScoredClips
 
-NAMES = ("id", "path", "file_name", "file", "utterance", "clip")
+NAMES = ("id", "path", "file_name", "filename", "file", "utterance", "clip")
 SCORES = {"fake_logit": "fake_logit", "fake_probability": "fake_probability", "fake_score": "score", "score": "score"}
+_THRESHOLD, _PREDICTION = "threshold", "prediction"  # what infer.py decided, beside its fake_probability
+
+
+@dataclass(frozen=True)
+class Decided:
+    """The one threshold that a scores file was decided at, in the unit of its scores, and its undecided rows."""
+
+    threshold: float
+    uncertain: int
 
 
 @dataclass(frozen=True)
 class JoinedScores:
-    """Clips that have both a score and a label, per split; `unit` of the scores, `unscored` labelled clips left out."""
+    """Clips that have both a score and a label, per split.
+
+    Attributes:
+        unit: of the scores: "fake_logit", "fake_probability" or "score".
+        unscored, unlabelled: labelled clips without a score and scores without a label, both left out.
+        by_end: (name in the labels, name in the scores) of clips matched by the end of their path.
+        decided: the file's own decisions; None when it holds none.
+    """
 
     splits: dict[str, ScoredClips]
     unit: str
     unscored: int
+    unlabelled: int = 0
+    by_end: tuple[tuple[str, str], ...] = ()
+    decided: Decided | None = None
 
 
-def read_scores(scores: Path, labels: Path, column: str | None = None, lower_is_fake: bool = False) -> JoinedScores:
+def read_scores(
+    scores: Path,
+    labels: Path,
+    column: str | None = None,
+    lower_is_fake: bool = False,
+    take_decisions: bool = True,
+) -> JoinedScores:
     """Join two CSV files with a header each.
 
     scores: a name column (id, path, file_name, …) and fake_logit, fake_probability or score; infer.py writes such a
-    file. labels: the same name column, label (real/fake or their usual aliases), and optionally split, source,
-    speaker, speaker_group, generator, language, duration_s, container. Rows with an empty score count as unscored.
+    file, with its threshold and prediction. labels: the same name column, label (real/fake or their usual aliases), and
+    optionally split, source, speaker, speaker_group, generator, language, duration_s, container. Rows with an empty
+    score count as unscored.
+
+    A clip is the same in both where its names are equal, or where one of them is a relative path that the other ends
+    in ("real/a.wav" and "/data/real/a.wav"), and no second name fits. Two full paths are never the same clip because
+    their files are called alike.
+
+    Args:
+        take_decisions: read the threshold that stands in the scores file.
 
     Raises:
-        UserError: a file or column that is missing, a label or score that cannot be read, names that do not match.
+        UserError: a file or column that is missing, a label or score that cannot be read, names that do not match or
+            fit several clips, or decisions that differ in their threshold or contradict it.
     """
     score_rows, label_rows = _read(scores), _read(labels)
     column = column or _one_of(SCORES, score_rows[0], scores, "a score column")
     if column not in score_rows[0]:
         raise UserError(f"{scores} has no column {column}; it has {', '.join(score_rows[0])}")
     key = _one_of(NAMES, score_rows[0], scores, "a name column")
-    by_name = _by_name(score_rows, key, column, scores)
     label_key = _one_of(NAMES, label_rows[0], labels, "a name column")
     if "label" not in label_rows[0]:
         raise UserError(f"{labels} has no column label; it has {', '.join(label_rows[0])}")
+    scored = _by_name(score_rows, key, scores, "score")
+    labelled = _by_name(label_rows, label_key, labels, "label")
+    values = {name: _number(row[column], column, name, scores) for name, row in scored.items()}
+    unit = "score" if lower_is_fake else SCORES.get(column, "score")
+    decided = _decided(scored, values, scores) if unit == "fake_probability" and take_decisions else None
+    partners = _partners(labelled, scored, labels, scores)
     chosen: dict[str, list[tuple[float, int, dict[str, str]]]] = {}
     unscored = 0
-    for row in label_rows:
-        score = by_name.get(row[label_key], by_name.get(PurePath(row[label_key]).name))
+    for name, row in labelled.items():
+        score = values[partners[name]] if name in partners else None
         if score is None:
             unscored += 1
             continue
-        values = (-score if lower_is_fake else score, _label(row["label"], labels), row)
-        chosen.setdefault(row.get("split") or "test", []).append(values)
+        told = (-score if lower_is_fake else score, _label(row["label"] or "", labels), row)
+        chosen.setdefault(row.get("split") or "test", []).append(told)
     if not chosen:
         raise UserError(
             f"no clip of {labels} is named in {scores}: {label_rows[0][label_key]} against {score_rows[0][key]}, e.g.; "
             "expected the same names in both"
         )
-    splits = {name: _clips(rows) for name, rows in chosen.items()}
-    return JoinedScores(splits, "score" if lower_is_fake else SCORES.get(column, "score"), unscored)
+    joined = set(partners.values())
+    return JoinedScores(
+        splits={name: _clips(rows) for name, rows in chosen.items()},
+        unit=unit,
+        unscored=unscored,
+        unlabelled=sum(value is not None and name not in joined for name, value in values.items()),
+        by_end=tuple((a, b) for a, b in partners.items() if a != b),
+        decided=decided,
+    )
 
 
 def _read(path: Path) -> list[dict[str, str]]:
@@ -80,21 +128,93 @@ def _one_of(known: tuple[str, ...] | dict[str, str], row: dict[str, str], path: 
     return found[0]
 
 
-def _by_name(rows: list[dict[str, str]], key: str, column: str, path: Path) -> dict[str, float | None]:
-    """Scores by full name, and by file name where that is unique; None for an empty score."""
-    full: dict[str, float | None] = {}
-    short: dict[str, float | None] = {}
+def _by_name(rows: list[dict[str, str]], key: str, path: Path, what: str) -> dict[str, dict[str, str]]:
+    """The rows by the name of their clip, written with forward slashes and without a leading "./"."""
+    found: dict[str, dict[str, str]] = {}
     for row in rows:
-        name, text = row[key], row[column]
-        if name in full:
-            raise UserError(f"{path} names {name} twice; expected one score a clip")
-        try:
-            full[name] = float(text) if text else None
-        except ValueError as error:
-            raise UserError(f"{path} has the {column} {text!r} for {name}; expected a number") from error
-        base = PurePath(name).name
-        short[base] = None if base in short else full[name]
-    return short | full
+        name = posixpath.normpath(row[key].strip().replace("\\", "/")) if row[key] else ""
+        if not name:
+            raise UserError(f"{path} has a row without a {key}; expected the name of a clip in every row")
+        if name in found:
+            raise UserError(f"{path} names {name} twice; expected one {what} a clip")
+        found[name] = row
+    return found
+
+
+def _number(text: str | None, column: str, name: str, path: Path) -> float | None:
+    """A cell as a number; None for an empty one, which infer.py leaves for a file that it could not score."""
+    try:
+        return float(text) if text else None
+    except ValueError as error:
+        raise UserError(f"{path} has the {column} {text!r} for {name}; expected a number") from error
+
+
+def _decided(rows: dict[str, dict[str, str]], values: dict[str, float | None], path: Path) -> Decided | None:
+    """The threshold of infer.py's rows, checked against what they predict."""
+    told = {name: row for name, row in rows.items() if values[name] is not None and row.get(_THRESHOLD)}
+    if not told:
+        return None
+    thresholds = {name: _number(row[_THRESHOLD], _THRESHOLD, name, path) for name, row in told.items()}
+    distinct = sorted(set(thresholds.values()))
+    if len(distinct) > 1:
+        raise UserError(
+            f"{path} was decided at {len(distinct)} thresholds ({', '.join(f'{t:.4f}' for t in distinct[:4])}"
+            f"{', …' if len(distinct) > 4 else ''}), so it holds the rows of several models or options; score the "
+            "clips again into one new file, or give --threshold"
+        )
+    predictions = {name: row.get(_PREDICTION) for name, row in told.items()}
+    for name, prediction in predictions.items():
+        if prediction in ("real", "fake") and (prediction == "fake") != (values[name] >= distinct[0]):
+            raise UserError(
+                f"{path} calls {name} {prediction} at fake_probability {values[name]:.4f} and threshold "
+                f"{distinct[0]:.4f}, which contradict each other; score the clips again, or give --threshold"
+            )
+    return Decided(distinct[0], sum(prediction == "uncertain" for prediction in predictions.values()))
+
+
+def _partners(labelled: Collection[str], scored: Collection[str], labels: Path, scores: Path) -> dict[str, str]:
+    """Name in the labels → name in the scores, for each clip that is in both.
+
+    Raises:
+        UserError: a relative name that several names in the other file end in.
+    """
+    partners = {name: name for name in labelled if name in scored}
+    ends_of_scores, ends_of_labels = _by_end(scored), _by_end(labelled)
+    for name in labelled:
+        if name not in partners:
+            fits = _fitting(name, scored, ends_of_scores)
+            if len(fits) > 1:
+                raise _ambiguous(name, labels, fits, scores)
+            others = _fitting(fits[0], labelled, ends_of_labels) if fits and fits[0] not in labelled else []
+            if len(others) > 1:
+                raise _ambiguous(fits[0], scores, others, labels)
+            if others:
+                partners[name] = fits[0]
+    return partners
+
+
+def _by_end(names: Collection[str]) -> dict[str, list[str]]:
+    """Every relative path that a name ends in → the names that end in it, themselves left out."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        parts = PurePosixPath(name).parts
+        for start in range(1, len(parts)):
+            found.setdefault("/".join(parts[start:]), []).append(name)
+    return found
+
+
+def _fitting(name: str, others: Collection[str], ends: dict[str, list[str]]) -> list[str]:
+    """Those of the other file's names that end in `name`, and the relative ones that `name` ends in."""
+    parts = PurePosixPath(name).parts
+    inside = ["/".join(parts[start:]) for start in range(1, len(parts))]
+    return ends.get(name, []) + [end for end in inside if end in others]
+
+
+def _ambiguous(name: str, path: Path, fits: list[str], other: Path) -> UserError:
+    return UserError(
+        f"{path} names {name}, and {len(fits)} clips of {other} may be meant ({fits[0]}, {fits[1]}"
+        f"{', …' if len(fits) > 2 else ''}); write the whole path in both files"
+    )
 
 
 def _label(text: str, path: Path) -> int:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import sys
+import threading
 import time
-from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,8 +19,9 @@ from data_prep.errors import UserError
 from data_prep.read_dataset import read_splits
 from evaluation import figures
 from evaluation.commands import judge_of
-from evaluation.intervals import Estimate
-from evaluation.score_dataset import score_rows
+from evaluation.intervals import Difference, Estimate
+from evaluation.options import StressOptions
+from evaluation.score_dataset import NothingScored, score_rows
 from evaluation.text import stress_table
 from judging.clips import ScoredClips
 from judging.judge import SHOWN, Judge, compare, estimates
@@ -30,40 +31,47 @@ from scoring.detector import Detector
 CLEAN = "clean"
 # A condition fails when balanced accuracy falls by this much and the interval of the fall excludes no fall at all.
 MAX_DROP = 0.05
+_NOTHING = Estimate(None, warning="no clip could be scored")
+_NO_CHANGE = Difference(None, None, _NOTHING)
 
 
 class Channel:
-    """One condition as a change of samples; counts what it heard and hashes what it made."""
+    """One condition as a change of samples, in any number of threads; counts what it heard and hashes what it made."""
 
     def __init__(self, condition: Condition, seed: int) -> None:
         self.condition, self.seed = condition, seed
         self.heard_s = self.busy_s = 0.0
-        self._hash = hashlib.sha256()
+        self._lock = threading.Lock()
+        self._digests: list[bytes] = []
 
     def __call__(self, samples: np.ndarray, name: str) -> np.ndarray:
-        start = time.perf_counter()
+        start = time.thread_time()
         changed = self.condition.apply(samples, self.seed, name)
-        self.busy_s += time.perf_counter() - start
-        self.heard_s += len(samples) / SAMPLING_RATE
-        self._hash.update(np.ascontiguousarray(changed).tobytes())
+        busy_s = time.thread_time() - start
+        digest = hashlib.sha256(np.ascontiguousarray(changed)).digest()
+        with self._lock:
+            self.busy_s += busy_s
+            self.heard_s += len(samples) / SAMPLING_RATE
+            self._digests.append(digest)
         return changed
 
     @property
     def digest(self) -> str:
-        return self._hash.hexdigest()
+        """Of all that was made, in whatever order."""
+        return hashlib.sha256(b"".join(sorted(self._digests))).hexdigest()
 
 
-def stress(arguments: Namespace) -> int:
+def stress(arguments: StressOptions) -> int:
     """Run the conditions and write stress.json, stress.csv and stress.png."""
     conditions = chosen(arguments.conditions)
     splits = read_splits(arguments.dataset)
     if arguments.split not in splits:
         raise UserError(f"{arguments.dataset} has no split {arguments.split}; it has {', '.join(splits)}")
     rows = sampled(splits[arguments.split], arguments.max_clips, arguments.seed)
-    detector = Detector.from_pretrained(arguments.model, batch_size=arguments.batch_size, device=arguments.device)
+    detector = Detector.from_options(arguments.scoring)
     judge = judge_of(detector, splits.get("validation") if arguments.split != "validation" else None)
     channels = [Channel(condition, arguments.seed) for condition in conditions]
-    scored = {c.condition.name: score_rows(detector, rows, c.condition.name, c) for c in channels}
+    scored = {c.condition.name: _scored(detector, rows, c) for c in channels}
     results = compare_conditions(channels, scored, judge, arguments.resamples)
     name = Path(arguments.model).resolve().name if Path(arguments.model).exists() else arguments.model
     result = StressRecord(
@@ -83,6 +91,16 @@ def stress(arguments: Namespace) -> int:
     heard, busy = (sum(getattr(c, key) for c in channels) for key in ("heard_s", "busy_s"))
     print(f"channels: {heard:.0f} s of audio at {heard / max(busy, 1e-9):.0f} times realtime", file=sys.stderr)
     return 0
+
+
+def _scored(detector: Detector, rows: Dataset, channel: Channel) -> ScoredClips | None:
+    """None when the condition leaves no clip that can be scored."""
+    try:
+        return score_rows(detector, rows, channel.condition.name, channel)
+    except NothingScored:
+        if channel.condition.name == CLEAN:
+            raise
+        return None
 
 
 def chosen(names: Sequence[str] | None) -> list[Condition]:
@@ -111,23 +129,33 @@ def sampled(rows: Dataset, most: int | None, seed: int) -> Dataset:
 
 
 def compare_conditions(
-    channels: Sequence[Channel], scored: dict[str, ScoredClips], judge: Judge, resamples: int
+    channels: Sequence[Channel], scored: dict[str, ScoredClips | None], judge: Judge, resamples: int
 ) -> tuple[ConditionResult, ...]:
-    """One row a condition: metrics with intervals, the change against clean, and whether it fails."""
+    """One row a condition: metrics with intervals, the change against clean, and whether it fails.
+
+    Args:
+        scored: by the name of the condition; None where no clip could be scored, which is a failure.
+    """
     clean = scored[CLEAN]
     result = []
     for channel in channels:
         condition, clips = channel.condition, scored[channel.condition.name]
-        metrics = estimates(clips, judge.threshold.value, SHOWN, resamples)
-        change = compare(clips, judge, clean, judge, resamples, ("balanced_accuracy",))["balanced_accuracy"]
+        metrics, change, fails, unscored = dict.fromkeys(SHOWN, _NOTHING), _NO_CHANGE, True, len(clean) + clean.unscored
+        if clips is not None:
+            metrics = estimates(clips, judge.threshold.value, SHOWN, resamples)
+            # A channel may leave clips without speech that can be heard: the change is that of the others.
+            change = compare(clips, judge, clean, judge, resamples, ("balanced_accuracy",))["balanced_accuracy"]
+            lost = len(set(clips.labels)) < len(set(clean.labels))
+            fails, unscored = lost or _fails(change.difference, metrics["balanced_accuracy"]), clips.unscored
         result.append(
             ConditionResult(
                 name=condition.name,
                 family=condition.family,
                 label=condition.label,
+                unscored=unscored,
                 metrics=metrics,
                 change=change,
-                fails=_fails(change.difference, metrics["balanced_accuracy"]),
+                fails=fails,
                 audio_sha256=channel.digest,
             )
         )
@@ -157,10 +185,11 @@ def write(result: StressRecord, folder: Path) -> None:
     with (folder / "stress.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         ends = [f"{key}{end}" for key in SHOWN for end in ("", "_low", "_high")]
-        writer.writerow(["condition", "family", *ends, "change_of_balanced_accuracy", "fails"])
+        writer.writerow(["condition", "family", *ends, "change_of_balanced_accuracy", "unscored", "fails"])
         for row in result.conditions:
             found = [row.metrics[key] for key in SHOWN]
             values = [value for one in found for value in (one.value, one.low, one.high)]
-            writer.writerow([row.name, row.family, *values, row.change.difference.value, row.fails])
+            last = (row.change.difference.value, row.unscored, row.fails)
+            writer.writerow([row.name, row.family, *values, *last])
     height = 1.3 + 0.21 * len(result.conditions)
     figures.save_grid(folder / "stress.png", lambda axes: figures.stress(axes, result), (10.0, height), 3)

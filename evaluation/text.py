@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from judging.judge import SHOWN
 from judging.report import Report, StressRecord
 
@@ -9,22 +11,51 @@ _ROWS = (
     ("ROC-AUC", "roc_auc"), ("EER", "eer"), ("accuracy", "accuracy"), ("balanced accuracy", "balanced_accuracy"),
     ("real called fake", "fpr"), ("fakes missed", "fnr"),
 )  # fmt: skip
-_WIDTH = 30
+_LEFT_OUT_ROWS = (("ROC-AUC", "roc_auc"), ("EER", "eer"), ("fakes missed", "fnr"))
+_WIDTH = 120  # of a terminal, or of a log that people read
 
 
 def report_table(report: Report) -> str:
-    """Every set side by side, the base model's after it, then what is missing."""
+    """Every set side by side, the base model's after it, generators left out of training, then what is missing."""
     judgement = report.judgement
-    columns = [(f"{name} ({judged.n} clips)", judged) for name, judged in judgement.sets.items()]
+    judged = [(f"{name} ({found.n} clips)", found) for name, found in judgement.sets.items()]
     if judgement.base is not None:
-        columns += [(f"base on {name}", judged) for name, judged in judgement.base.sets.items()]
-    lines = [f"{'':<20}" + "".join(f"{title:<{_WIDTH}}" for title, _ in columns)]
-    for title, key in _ROWS:
-        lines.append(f"{title:<20}" + "".join(f"{judged.metrics[key]!s:<{_WIDTH}}" for _, judged in columns))
+        judged += [(f"base on {name}", found) for name, found in judgement.base.sets.items()]
+    columns = [(title, [str(found.metrics[key]) for _, key in _ROWS]) for title, found in judged]
+    lines = side_by_side([title for title, _ in _ROWS], columns)
     threshold = judgement.threshold
     lines.append(f"threshold {threshold.unit} >= {threshold.value:.4f}: {threshold.origin}")
+    if report.leave_one_generator_out:
+        lines.append("trained again without one generator, and judged on its fakes:")
+        left_out = [
+            (f"{part.name} ({part.fake.clips} fakes)", [str(part.metrics[key]) for _, key in _LEFT_OUT_ROWS])
+            for part in report.leave_one_generator_out
+        ]
+        lines += side_by_side([title for title, _ in _LEFT_OUT_ROWS], left_out)
     lines += [f"note: {gap.heading.lower()}: {gap.text}" for gap in report.gaps]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def side_by_side(rows: Sequence[str], columns: Sequence[tuple[str, Sequence[str]]], width: int = _WIDTH) -> list[str]:
+    """A table as lines: titled columns beside each other, and below each other where the line would grow too long.
+
+    Args:
+        rows: title of each row. columns: title of each column, and one value a row.
+    """
+    first = max(20, *(len(title) + 2 for title in rows))
+    widths = [max(len(text) for text in (title, *values)) + 3 for title, values in columns]
+    lines: list[str] = []
+    start = 0
+    while start < len(columns):
+        stop = start + 1
+        while stop < len(columns) and first + sum(widths[start : stop + 1]) <= width + 3:  # the last needs no space
+            stop += 1
+        shown = list(zip(columns[start:stop], widths[start:stop], strict=True))
+        lines.append(" " * first + "".join(f"{title:<{n}}" for (title, _), n in shown))
+        for index, title in enumerate(rows):
+            lines.append(f"{title:<{first}}" + "".join(f"{values[index]:<{n}}" for (_, values), n in shown))
+        start = stop
+    return [line.rstrip() for line in lines]
 
 
 def stress_table(result: StressRecord) -> str:
@@ -33,7 +64,8 @@ def stress_table(result: StressRecord) -> str:
     lines = [f"{'condition':<16}" + "".join(f"{head:<23}" for head in heads)]
     for row in result.conditions:
         values = "".join(f"{row.metrics[key]!s:<23}" for key in SHOWN)
-        lines.append(f"{row.name:<16}{values}{'FAILS' if row.fails else ''}")
+        unscored = f" {row.unscored} clips without a score" if row.unscored else ""
+        lines.append(f"{row.name:<16}{values}{'FAILS' if row.fails else ''}{unscored}")
     failed = [(family, name) for family, name in result.first_failures.items() if name]
     if not failed:
         lines.append(f"no condition fails by the rule (a clear fall of more than {result.max_drop:g})")

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from data_prep.files import AUDIO_EXTENSIONS
 from evaluation.checks import FloatArray, IntArray, check_pair
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 # The columns that say something about a clip. Unknown is None, never guessed.
 FACTS = ("source", "speaker", "speaker_group", "generator", "language", "duration_s", "container")
@@ -24,14 +27,25 @@ class ScoredClips:
     Attributes:
         scores: fake score, float64 of shape (n,), higher = fake. labels: 0 real, 1 fake.
         facts: per column of `FACTS`, one value or None per clip.
+        rows: the place of each clip in the set it comes from, rising, int64 of shape (n,); None when unknown.
+        unscored: how many clips of that set have no score and are not among these.
     """
 
     scores: FloatArray
     labels: IntArray
     facts: dict[str, tuple[Any, ...]]
+    rows: IntArray | None = None
+    unscored: int = 0
 
     @classmethod
-    def of(cls, scores: Any, labels: Any, facts: dict[str, Sequence[Any]]) -> ScoredClips:
+    def of(
+        cls,
+        scores: Any,
+        labels: Any,
+        facts: dict[str, Sequence[Any]],
+        rows: IntArray | None = None,
+        unscored: int = 0,
+    ) -> ScoredClips:
         """Check and complete: missing columns become all-None, the container follows from the source's name.
 
         Raises:
@@ -44,7 +58,23 @@ class ScoredClips:
         wrong = [name for name, values in columns.items() if len(values) != s.size]
         if wrong:
             raise ValueError(f"the column {wrong[0]} has {len(columns[wrong[0]])} entries for {s.size} scores.")
-        return cls(s, y, columns)
+        return cls(s, y, columns, rows, unscored)
+
+    @classmethod
+    def of_rows(cls, logits: FloatArray, labels: IntArray, rows: Dataset) -> ScoredClips | None:
+        """The rows of a dataset; None when none of them has a score.
+
+        Args:
+            logits: fake logits, shape (rows,), NaN where a row has no score: it is left out and counted.
+            labels: 0 real, 1 fake, shape (rows,).
+        """
+        scored = np.flatnonzero(np.isfinite(logits))
+        if not scored.size:
+            return None
+        unscored = len(rows) - scored.size
+        kept = rows.select(scored) if unscored else rows
+        facts = {name: kept[name] for name in FACTS if name in rows.column_names}
+        return cls.of(logits[scored], labels[scored], facts, rows=scored, unscored=unscored)
 
     def __len__(self) -> int:
         return self.scores.size
@@ -53,7 +83,14 @@ class ScoredClips:
         """The clips where `chosen`, bool of shape (n,), is true."""
         index = np.flatnonzero(chosen)
         facts = {name: tuple(values[i] for i in index) for name, values in self.facts.items()}
-        return ScoredClips(self.scores[index], self.labels[index], facts)
+        rows = None if self.rows is None else self.rows[index]
+        return ScoredClips(self.scores[index], self.labels[index], facts, rows, self.unscored)
+
+    def shared(self, other: ScoredClips) -> tuple[ScoredClips, ScoredClips]:
+        """This and another scoring of one set, without the clips that only one of the two could score."""
+        if self.rows is None or other.rows is None or np.array_equal(self.rows, other.rows):
+            return self, other
+        return self.take(np.isin(self.rows, other.rows)), other.take(np.isin(other.rows, self.rows))
 
     def groups(self, unit: str = "recordings") -> list[Any] | None:
         """What is resampled as one: the recording; or the speaker or generator where known, else the recording.

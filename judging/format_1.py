@@ -22,6 +22,8 @@ def results_of_format_1(old: Json) -> Json:
     }
     for name, found in old.get("outside", {}).items():
         sets[name] = _training_set(found, "out_of_domain", dict.fromkeys(found["generators"]))
+    for name, found in sets.items():
+        found["unscored"] = old.get("unscored", {}).get(name, 0)
     kept = ("hub_model_id", "license", "card_notes", "max_duration_s", "recipe", "training", "surroundings", "search")
     return {
         **{key: old[key] for key in kept if key in old},
@@ -34,6 +36,7 @@ def results_of_format_1(old: Json) -> Json:
         "decisions": old.get("decisions"),
         "sets": sets,
         "base": _start(old, sets),
+        "unscored": sum(old.get("unscored", {}).values()),
         "warnings": old.get("warnings", []),
         "generalisation": _generalisation(old["generalisation"]) if old.get("generalisation") else None,
     }

@@ -116,6 +116,7 @@ def measure_set(clips: ScoredClips, judge: Judge, role: str, resamples: int = RE
         regrouped=regrouped,
         operating_points=applied(judge.decisions, clips, resamples) if applies else (),
         breakdowns=breakdowns(clips, threshold, resamples),
+        unscored=clips.unscored,
     )
 
 
@@ -233,7 +234,10 @@ def compare(
     resamples: int = RESAMPLES,
     names: Sequence[str] = COMPARED,
 ) -> dict[str, Difference]:
-    """A minus B on the same clips, each at its own threshold, with intervals over recordings."""
+    """A minus B on the clips that both have a score of, each at its own threshold, with intervals over recordings."""
+    a, b = a.shared(b)
+    if not len(a):
+        return dict.fromkeys(names, Difference(None, None, Estimate(None, warning="no clip has a score of both.")))
     limits = (judge_a.threshold.value, judge_b.threshold.value)
     return paired_difference(a.scores, b.scores, a.labels, a.groups(), *limits, names, resamples)
 

@@ -135,7 +135,7 @@ class JudgedSet:
 
     Attributes:
         role: "validation", "test" or "out_of_domain".
-        n: clips.
+        n: clips that have a score. unscored: clips of the set that have none and are not among them.
         metrics: by name, intervals over recordings. A metric that is not in it was never computed; one whose value is
             None is not defined on these clips.
         regrouped: the metrics again with intervals over "speakers" or "generators", where these are known.
@@ -154,6 +154,7 @@ class JudgedSet:
     operating_points: tuple[AppliedPoint, ...] = ()
     breakdowns: dict[str, tuple[Part, ...]] = field(default_factory=dict)
     series: Series | None = None
+    unscored: int = 0
 
     def value(self, metric: str) -> float | None:
         """The metric's value; None where it is undefined or was never computed."""
@@ -181,7 +182,8 @@ class Judgement:
     """A detector, judged.
 
     Attributes:
-        sets: by name, in the order they are shown.
+        sets: by name, in the order they are shown; without those of which no clip has a score.
+        unscored: labelled clips that were left out for want of a score.
         warnings: sentences that whoever uses the detector must read.
     """
 
@@ -190,6 +192,7 @@ class Judgement:
     sets: dict[str, JudgedSet]
     base: Base | None = None
     resamples: int | None = None
+    unscored: int = 0
     warnings: tuple[str, ...] = ()
 
 

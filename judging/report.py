@@ -46,7 +46,7 @@ class Report:
 
     Attributes:
         leave_one_generator_out: the trainings without one generator each, judged on its fakes; None if none was made.
-        unscored, unlabelled: labelled clips without a score and scores without a label, both left out.
+        unlabelled: scores without a label, which were left out.
     """
 
     system: System
@@ -54,7 +54,6 @@ class Report:
     audit: Audit | None = None
     leave_one_generator_out: tuple[Part, ...] | None = None
     training: History | None = None
-    unscored: int = 0
     unlabelled: int = 0
     gaps: tuple[Gap, ...] = ()
     gates: tuple[GateOutcome, ...] = ()
@@ -65,6 +64,7 @@ class ConditionResult:
     """The test clips under one condition.
 
     Attributes:
+        unscored: clips that the condition left without speech that can be heard, and so without a score.
         change: of balanced accuracy against the clean clips, `a` being this condition.
         audio_sha256: of all samples that were scored.
     """
@@ -72,6 +72,7 @@ class ConditionResult:
     name: str
     family: str
     label: str
+    unscored: int
     metrics: dict[str, Estimate]
     change: Difference
     fails: bool

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from data_prep.errors import run_command
+from data_prep.version import add_version
 from model_card.build import write_card
 from model_card.dataset_card import write_dataset_card
 
@@ -18,6 +19,7 @@ def main() -> int:
         "from DIR/report.json or DIR/report/report.json where python -m evaluation wrote one; or the dataset card, "
         "where DIR holds a dataset of python -m data_prep.",
     )
+    add_version(parser)
     parser.add_argument("folder", metavar="DIR", type=Path, help="a detector's or a dataset's folder")
     arguments = parser.parse_args()
     return run_command(lambda: print(write(arguments.folder)))

@@ -83,6 +83,7 @@ class Record:
             thresholds=self._thresholds(),
             fine_tuned=not facts.model.from_scratch,
             longest_s=facts.longest_s,
+            unscored=self.run.judgement.unscored,
             missing=tuple(_missing(self.run)),
         )
 

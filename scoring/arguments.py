@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import math
+from dataclasses import dataclass
 from pathlib import Path
 
 from data_prep.errors import UserError
-from scoring.choices import BACKENDS, EXPORTED, PRECISIONS, TIMELINE_HOP_S, TIMELINE_WINDOW_S
-from scoring.reading import MIN_DURATION_S
+from data_prep.version import add_version
+from scoring.choices import EXPORTED
+from scoring.options import ScoringOptions, TimelineOptions
 
 _EPILOG = """\
 One row per file: path, fake_probability (higher = fake), prediction, threshold, duration_s, windows (how many with
@@ -26,7 +27,34 @@ option), 130 Ctrl-C: what was scored is kept
   find calls -name '*.wav' | python infer.py - --model OUT --precision int8"""
 
 
-def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:
+@dataclass(frozen=True)
+class Request:
+    """What `infer.py` was asked to do.
+
+    Attributes:
+        scoring: how.
+        paths, include, exclude: which recordings; see `scoring.listing.list_files`.
+        output: file for the rows, or for the contract of `check`; None: the screen.
+        resume: keep the rows of an earlier run and score what is missing.
+        timeline: where timelines are written; None: nowhere.
+        check: model to check in place of scoring.
+        save: folder for the model shortened to `scoring.layers`, in place of scoring.
+        export: backend and folder to export the model to, in place of scoring.
+    """
+
+    scoring: ScoringOptions
+    paths: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    output: Path | None = None
+    resume: bool = False
+    timeline: TimelineOptions | None = None
+    check: str | None = None
+    save: Path | None = None
+    export: tuple[str, Path] | None = None
+
+
+def parse_arguments(words: list[str] | None = None) -> Request:
     """Read the command line.
 
     Raises:
@@ -41,23 +69,21 @@ def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:
     no_paths = arguments.check is not None or arguments.save is not None or arguments.export is not None
     if not no_paths and not arguments.paths:
         parser.error("the following arguments are required: PATH")
-    if arguments.backend != "torch" and arguments.model is None:
-        raise UserError(f"--backend {arguments.backend} needs --model DIR, a folder written by --export")
-    if arguments.threshold is not None and not 0 <= arguments.threshold <= 1:
-        raise UserError(f"--threshold is {arguments.threshold}; expected a probability from 0 to 1")
-    if arguments.batch_size < 1:
-        raise UserError(f"--batch-size is {arguments.batch_size}; expected at least 1")
-    if arguments.workers is not None and arguments.workers < 0:
-        raise UserError(f"--workers is {arguments.workers}; expected 0 or more")
-    if arguments.timeline_window_s and arguments.timeline_window_s < MIN_DURATION_S:
-        raise UserError(
-            f"--timeline-window-s is {arguments.timeline_window_s:g}; expected at least {MIN_DURATION_S} s, or 0"
-        )
-    if not 0.02 <= arguments.timeline_hop_s <= (arguments.timeline_window_s or math.inf):
-        raise UserError(f"--timeline-hop-s is {arguments.timeline_hop_s:g}; expected 0.02 s to the window's length")
     if arguments.resume and arguments.output is None:
         raise UserError("--resume goes on from the rows in --output FILE; name that file")
-    return arguments
+    timeline = arguments.timeline
+    return Request(
+        scoring=ScoringOptions.read(arguments),
+        paths=tuple(arguments.paths),
+        include=tuple(arguments.include),
+        exclude=tuple(arguments.exclude),
+        output=arguments.output,
+        resume=arguments.resume,
+        timeline=None if timeline is None else TimelineOptions(timeline, not arguments.no_pictures),
+        check=arguments.check,
+        save=arguments.save,
+        export=None if arguments.export is None else (arguments.export[0], Path(arguments.export[1])),
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -66,49 +92,31 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    add_version(parser)
     parser.add_argument(
         "paths", nargs="*", metavar="PATH", help="audio file, folder with all below it, glob pattern, or - for a list"
     )
-    parser.add_argument("--model", help="model folder or Hub id; default: the compact detector in checkpoints/compact")
-    parser.add_argument("--check", metavar="MODEL", help="check what scores rest on, and write contract.json")
     parser.add_argument("--output", type=Path, help="file to write: .csv, .jsonl or .parquet; default: CSV on stdout")
     parser.add_argument("--resume", action="store_true", help="keep the rows in --output and score what is missing")
-    parser.add_argument("--include", action="append", default=[], metavar="PATTERN", help="only names like this: *.wav")
-    parser.add_argument("--exclude", action="append", default=[], metavar="PATTERN", help="no names like this: */old/*")
-    parser.add_argument("--threshold", type=float, help="fake from this fake_probability on; default: the stored one")
     parser.add_argument(
-        "--operating-point",
-        metavar="NAME",
-        help="decide by a stored operating point: balanced_accuracy, eer, fpr_0.05, fpr_0.01, fpr_0.001, bayes, "
-        "abstain (may answer uncertain), or bayes:PRIOR,MISS,FALSE_ACCEPT from the stored calibration",
-    )
-    parser.add_argument("--fake-label", help="class name that means fake, where the checkpoint's names do not say")
-    parser.add_argument(
-        "--timeline", type=Path, metavar="DIR", help="write when in each file the evidence lies; see index.html"
+        "--include", action="append", default=[], metavar="PATTERN", help="score only names like this: *.wav"
     )
     parser.add_argument(
-        "--timeline-window-s", type=float, default=TIMELINE_WINDOW_S, metavar="S",
-        help=f"with --timeline and a model without evidence for each frame, such as the one in the box: windows "
-        f"of so many seconds are looked at (default {TIMELINE_WINDOW_S:g}); 0: at those of the score",
-    )  # fmt: skip
+        "--exclude", action="append", default=[], metavar="PATTERN", help="score no names like this: */old/*"
+    )
     parser.add_argument(
-        "--timeline-hop-s", type=float, default=TIMELINE_HOP_S, metavar="S",
-        help=f"seconds from one such window to the next (default {TIMELINE_HOP_S:g})",
-    )  # fmt: skip
-    parser.add_argument("--no-pictures", action="store_true", help="with --timeline: no PNG files")
-    parser.add_argument("--device", help="torch device, e.g. cpu or cuda:1; default: cuda where there is one")
-    parser.add_argument(
-        "--precision", choices=PRECISIONS, default="fp32",
-        help="int8 (CPU), bf16 or fp16 are faster; given up where scores move by more than 0.02",
-    )  # fmt: skip
-    parser.add_argument("--layers", type=int, help="use the first so many encoder layers only")
-    parser.add_argument("--save", type=Path, metavar="DIR", help="with --layers: write the shortened model and exit")
-    parser.add_argument(
+        "--timeline", type=Path, metavar="DIR", help="write where in each file the evidence lies; open DIR/index.html"
+    )
+    parser.add_argument("--no-pictures", action="store_true", help="with --timeline: write no PNG files")
+    ScoringOptions.add_to(parser.add_argument_group("scoring"))
+    others = parser.add_argument_group("in place of scoring")
+    others.add_argument(
+        "--check", metavar="MODEL", help="check what the scores of a model rest on, and write contract.json"
+    )
+    others.add_argument(
+        "--save", type=Path, metavar="DIR", help="with --layers: write the shortened model into a folder"
+    )
+    others.add_argument(
         "--export", nargs=2, metavar=("BACKEND", "DIR"), help="write --model as onnx or openvino, with contract.json"
     )
-    parser.add_argument(
-        "--backend", choices=BACKENDS, default="torch", help="what runs the model; onnx: an exported one"
-    )
-    parser.add_argument("--batch-size", type=int, default=8, help="windows scored at once (default 8)")
-    parser.add_argument("--workers", type=int, help="threads that decode (default: one a core)")
     return parser

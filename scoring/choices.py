@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+MIN_DURATION_S = 0.5  # of a recording; below this there is not one syllable to judge
+
 PRECISIONS = ("fp32", "int8", "bf16", "fp16")
 EXPORTED = {"onnx": "model.onnx", "openvino": "model.xml"}  # backend: the file `infer.py --export` writes for it
 BACKENDS = ("torch", *EXPORTED)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import sys
-from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Set
+from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -13,12 +13,14 @@ from transformers.utils.logging import disable_progress_bar
 
 from data_prep.errors import EXIT_SOME_FAILED, UserError
 from data_prep.files import AudioFile
+from scoring.arguments import Request
 from scoring.check_command import check_model
 from scoring.checkpoint import DEFAULT_MODEL, default_model, load_checkpoint
 from scoring.detector import Detector
 from scoring.engine import Result
 from scoring.layers import save_shortened
 from scoring.listing import STDIN, list_files
+from scoring.options import ScoringOptions, TimelineOptions
 from scoring.portable import export
 from scoring.sharding import (
     Shard,
@@ -37,11 +39,8 @@ from scoring.writers import ScoreWriter
 from training.launch import start_all_processes
 
 
-def execute(arguments: Namespace) -> int:
-    """Do what the options ask for.
-
-    Args:
-        arguments: of `scoring.arguments.parse_arguments`.
+def execute(request: Request) -> int:
+    """Do what was asked for.
 
     Returns:
         the exit status: 0, or 1 when some recordings could not be scored or a check failed.
@@ -51,98 +50,104 @@ def execute(arguments: Namespace) -> int:
     """
     start_all_processes()
     disable_progress_bar()  # of loading weights
-    if arguments.check is not None:
-        return check_model(arguments.check, arguments.output, arguments.fake_label)
-    if arguments.save is not None:
-        shortened = load_checkpoint(arguments.model, "cpu", arguments.fake_label, arguments.layers)
-        save_shortened(shortened.model, shortened.extractor, arguments.save)
-        print(f"{arguments.save}: the first {arguments.layers} encoder layers; fine-tune it next", file=sys.stderr)
+    options = request.scoring
+    if request.check is not None:
+        return check_model(request.check, request.output, options.fake_label)
+    if request.save is not None:
+        shortened = load_checkpoint(options.model, "cpu", options.fake_label, options.layers)
+        save_shortened(shortened.model, shortened.extractor, request.save)
+        print(f"{request.save}: the first {options.layers} encoder layers; fine-tune it next", file=sys.stderr)
         return 0
-    if arguments.export is not None:
-        backend, folder = arguments.export
-        checkpoint = load_checkpoint(arguments.model or default_model(), "cpu", arguments.fake_label, arguments.layers)
-        change = export(checkpoint, backend, Path(folder))
+    if request.export is not None:
+        backend, folder = request.export
+        checkpoint = load_checkpoint(options.model or default_model(), "cpu", options.fake_label, options.layers)
+        change = export(checkpoint, backend, folder)
         print(f"{folder}: logits differ from PyTorch by at most {change:.1e}", file=sys.stderr)
         return 0
-    return score(arguments)
-
-
-def score(arguments: Namespace) -> int:
     shard = this_shard()
-    if shard is not None:
-        return score_shard(arguments, shard)
-    files = _at_least_one(_files(arguments), arguments)
-    detector = load_detector(arguments)
-    with ScoreWriter(arguments.output, arguments.resume) as writer:
-        summary = write_rows(detector, files, writer, arguments, writer.done)
-    print(summary.text(detector.threshold), file=sys.stderr)
+    summary = score(request) if shard is None else score_as_one_of_several(request, shard)
     return EXIT_SOME_FAILED if summary.errors else 0
 
 
-def score_shard(arguments: Namespace, shard: Shard) -> int:
-    """One of several processes: its share into a part, then the first one joins the parts in input order."""
-    require_shareable(arguments.output, arguments.paths)
-    if shard.index == 0 and not arguments.resume:
-        clear(arguments.output)
-    arguments.device = arguments.device or local_device(shard)
-    files = shard.of(_at_least_one(_files(arguments), arguments))
-    detector = load_detector(arguments)
-    meet(shard)
-    done = earlier_rows(arguments.output) if arguments.resume else set()
-    with ScoreWriter(part_path(arguments.output, shard), arguments.resume) as writer:
-        summary = write_rows(detector, files, writer, arguments, done, shard)
-    meet(shard)
-    if shard.index == 0:
-        join(arguments.output, (str(file.path) for file in _files(arguments)))
-        print(f"this process, one of {shard.count}: {summary.text(detector.threshold)}", file=sys.stderr)
-    meet(shard)
-    return EXIT_SOME_FAILED if summary.errors else 0
-
-
-def write_rows(
-    detector: Detector,
-    files: Iterator[AudioFile],
-    writer: ScoreWriter,
-    arguments: Namespace,
-    done: set[str],
-    shard: Shard | None = None,
-) -> Summary:
-    """Score the files that are not `done`, writing each row as soon as it is known."""
-    timelines = None
-    if arguments.timeline:
-        page = "index.html" if shard is None else f"index.{shard.index}.html"
-        timelines = TimelineWriter(arguments.timeline, not arguments.no_pictures, page, arguments.resume)
-    summary = Summary(kept=len(done))
-    todo = (file for file in files if str(file.path) not in done)
-    with tqdm(unit=" files", file=sys.stderr) as bar:
-        for file, result in analyse(detector, todo, timelines is not None):
-            row = detector.row(result)
-            if timelines is not None:
-                timelines.write(file.name, row, result)
-            writer.write(row)
-            summary.add(row)
-            bar.update()
+def score(request: Request) -> Summary:
+    """Score everything in this process."""
+    summary = score_shard(
+        request.scoring, _at_least_one(request), request.output, resume=request.resume, timeline=request.timeline
+    )
+    print(summary.text(), file=sys.stderr)
     return summary
 
 
-def load_detector(arguments: Namespace) -> Detector:
-    """The detector asked for; a warning when it decides by nothing better than 0.5."""
-    detector = Detector.from_pretrained(
-        arguments.model,
-        device=arguments.device,
-        threshold=arguments.threshold,
-        fake_label=arguments.fake_label,
-        batch_size=arguments.batch_size,
-        operating_point=arguments.operating_point,
-        precision=arguments.precision,
-        workers=arguments.workers,
-        layers=arguments.layers,
-        backend=arguments.backend,
-        timeline_window_s=arguments.timeline_window_s,
-        timeline_hop_s=arguments.timeline_hop_s,
+def score_as_one_of_several(request: Request, shard: Shard) -> Summary:
+    """Score this process's share into a part; the first process joins the parts in input order."""
+    require_shareable(request.output, request.paths)
+    if shard.index == 0 and not request.resume:
+        clear(request.output)
+    files = shard.of(_at_least_one(request))
+    meet(shard)
+    timeline = request.timeline and replace(request.timeline, page=f"index.{shard.index}.html")
+    summary = score_shard(
+        replace(request.scoring, device=request.scoring.device or local_device(shard)),
+        files,
+        part_path(request.output, shard),
+        resume=request.resume,
+        done=earlier_rows(request.output) if request.resume else frozenset(),
+        timeline=timeline,
     )
+    meet(shard)
+    if shard.index == 0:
+        join(request.output, (str(file.path) for file in _files(request)))
+        print(f"this process, one of {shard.count}: {summary.text()}", file=sys.stderr)
+    meet(shard)
+    return summary
+
+
+def score_shard(
+    options: ScoringOptions,
+    files: Iterable[AudioFile],
+    part: Path | None,
+    *,
+    resume: bool = False,
+    done: Set[str] = frozenset(),
+    timeline: TimelineOptions | None = None,
+) -> Summary:
+    """Score files one after the other, and write each row as soon as it is known. Needs no other process.
+
+    Args:
+        options: how; also which model, on which device.
+        files: taken lazily.
+        part: file for the rows: .csv, .jsonl or .parquet; None: CSV on stdout.
+        resume: keep the rows that `part` holds, and score what is missing.
+        done: paths of files that were scored elsewhere, and are left out.
+        timeline: where to write timelines.
+
+    Raises:
+        UserError: the model cannot be loaded, or a file not be written.
+    """
+    detector = load_detector(options)
+    with ScoreWriter(part, resume) as writer:
+        done = done | writer.done
+        timelines = None
+        if timeline is not None:
+            timelines = TimelineWriter(timeline.folder, timeline.pictures, timeline.page, resume)
+        summary = Summary(detector.threshold, kept=len(done))
+        todo = (file for file in files if str(file.path) not in done)
+        with tqdm(unit=" files", file=sys.stderr) as bar:
+            for file, result in analyse(detector, todo, timelines is not None):
+                row = detector.row(result)
+                if timelines is not None:
+                    timelines.write(file.name, row, result)
+                writer.write(row)
+                summary.add(row)
+                bar.update()
+    return summary
+
+
+def load_detector(options: ScoringOptions) -> Detector:
+    """The detector asked for; a warning when it decides by nothing better than 0.5."""
+    detector = Detector.from_options(options)
     if detector.threshold_is_default:
-        name = arguments.model or DEFAULT_MODEL
+        name = options.model or DEFAULT_MODEL
         print(
             f"warning: {name} stores no threshold; {detector.threshold} is used, which may be far off",
             file=sys.stderr,
@@ -153,7 +158,7 @@ def load_detector(arguments: Namespace) -> Detector:
 
 
 def analyse(
-    detector: Detector, files: Iterator[AudioFile], with_timeline: bool = False
+    detector: Detector, files: Iterable[AudioFile], with_timeline: bool = False
 ) -> Iterator[tuple[AudioFile, Result]]:
     """Each file with its result, in order, while the listing is still going on."""
     for_reading, for_naming = itertools.tee(files)
@@ -161,14 +166,15 @@ def analyse(
     return zip(for_naming, results, strict=False)
 
 
-def _files(arguments: Namespace) -> Iterator[AudioFile]:
-    return list_files(arguments.paths, arguments.include, arguments.exclude)
+def _files(request: Request) -> Iterator[AudioFile]:
+    return list_files(request.paths, request.include, request.exclude)
 
 
-def _at_least_one(files: Iterator[AudioFile], arguments: Namespace) -> Iterator[AudioFile]:
+def _at_least_one(request: Request) -> Iterator[AudioFile]:
+    files = _files(request)
     first = next(files, None)
     if first is None:
-        kept = " that --include and --exclude leave" if arguments.include or arguments.exclude else ""
-        places = ", ".join("the list on stdin" if path == STDIN else path for path in arguments.paths)
+        kept = " that --include and --exclude leave" if request.include or request.exclude else ""
+        places = ", ".join("the list on stdin" if path == STDIN else path for path in request.paths)
         raise UserError(f"no audio files in {places}{kept}; name a recording, or a folder that holds some")
     return itertools.chain([first], files)

@@ -6,19 +6,19 @@ import functools
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from data_prep.audio import SAMPLING_RATE, AudioError, Source
-from data_prep.errors import UserError
 from scoring.checkpoint import Checkpoint, default_model, load_checkpoint
-from scoring.choices import PRECISIONS, TIMELINE_HOP_S, TIMELINE_WINDOW_S
 from scoring.decision import decide_by
 from scoring.engine import Plan, Result, pack, score_readings
 from scoring.forward import Forward, TorchForward, frame_stride, fuse_head
 from scoring.inputs import has_fixed_length, padding_invariant
 from scoring.linear import has_bf16
+from scoring.options import ScoringOptions
 from scoring.portable import PortableForward, PortableModel, load_portable
 from scoring.precision import Gated, sigmoid, with_precision
 from scoring.reading import Reading, default_workers
@@ -32,104 +32,53 @@ class Detector:
     minus real. A recording no longer than one window is scored whole, exactly as transformers alone would score it.
     """
 
-    def __init__(
-        self,
-        checkpoint: Checkpoint,
-        *,
-        device: str,
-        threshold: float | None = None,
-        batch_size: int = 8,
-        operating_point: str | None = None,
-        precision: str = "fp32",
-        workers: int | None = None,
-        timeline_window_s: float = TIMELINE_WINDOW_S,
-        timeline_hop_s: float = TIMELINE_HOP_S,
-    ) -> None:
-        if precision not in PRECISIONS:
-            raise UserError(f"precision is {precision}; expected one of {', '.join(PRECISIONS)}")
+    def __init__(self, checkpoint: Checkpoint, options: ScoringOptions) -> None:
+        """Score with a checkpoint that is loaded already, and on its device."""
         self.checkpoint = checkpoint
-        self.device = device
-        self.batch_size = batch_size
-        self.workers = default_workers() if workers is None else workers
-        self.timeline_window_s, self.timeline_hop_s = timeline_window_s, timeline_hop_s
-        self.decision = decide_by(checkpoint.stored, threshold, operating_point)
+        self.options = options
+        self.decision = decide_by(checkpoint.stored, options.threshold, options.operating_point)
         self.threshold_is_default = self.decision.is_default
         self.threshold = self.decision.threshold
-        self._forward = build_forward(checkpoint, precision)
+        self._forward = build_forward(checkpoint, options.precision)
 
     @classmethod
-    def from_pretrained(
-        cls,
-        name: str | os.PathLike | None = None,
-        *,
-        device: str | None = None,
-        threshold: float | None = None,
-        fake_label: str | None = None,
-        batch_size: int = 8,
-        operating_point: str | None = None,
-        precision: str = "fp32",
-        workers: int | None = None,
-        layers: int | None = None,
-        backend: str = "torch",
-        timeline_window_s: float = TIMELINE_WINDOW_S,
-        timeline_hop_s: float = TIMELINE_HOP_S,
-    ) -> Detector:
+    def from_pretrained(cls, name: str | os.PathLike | None = None, **options: Any) -> Detector:
         """Load a model folder or Hub id.
 
         Args:
             name: folder or Hub id; default: the compact detector that comes with the project.
-            device: torch device; default "cuda" where there is one, else "cpu".
-            threshold: decision threshold on fake_probability, in place of the stored one.
-            fake_label: the class name that means fake, for checkpoints whose names do not say.
-            batch_size: windows scored at once.
-            operating_point: decide by this one of the stored operating points, in place of the stored threshold;
-                "abstain" may answer "uncertain"; "bayes:PRIOR,MISS,FALSE_ACCEPT" follows from the stored calibration.
-            precision: "fp32", "int8" (on a CPU), "bf16" or "fp16"; the last three are checked against fp32 on the
-                first recordings and given up, with a warning, where they change fake_probability by more than 0.02.
-            workers: threads that decode; default: one a core.
-            layers: use only this many encoder layers, from the bottom; see `scoring.layers.keep_layers`.
-            backend: "torch", or "onnx" or "openvino" for a folder written by `infer.py --export`.
-            timeline_window_s, timeline_hop_s: where the model's head is not additive over frames, timelines rest on
-                windows this short, scored besides; the score of the recording does not. 0: on those of the score.
+            options: fields of `ScoringOptions`, such as device="cuda:1", threshold=0.7, operating_point="fpr_0.01",
+                precision="int8" or batch_size=32.
 
         Raises:
-            UserError: the checkpoint cannot be scored with; the sentence says why.
+            UserError: the checkpoint cannot be scored with, or an option is out of range; the sentence says why.
         """
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        if backend == "torch":
-            place = default_model() if name is None else os.fspath(name)
-            checkpoint = load_checkpoint(place, device, fake_label, layers)
-        elif precision == "fp32" and layers is None:
-            checkpoint = load_portable(os.fspath(name), backend, fake_label)
-        else:
-            raise UserError("precision and layers are chosen before exporting; give them with the backend torch")
-        return cls(
-            checkpoint,
-            device=device,
-            threshold=threshold,
-            batch_size=batch_size,
-            operating_point=operating_point,
-            precision=precision,
-            workers=workers,
-            timeline_window_s=timeline_window_s,
-            timeline_hop_s=timeline_hop_s,
-        )
+        return cls.from_options(ScoringOptions(model=None if name is None else os.fspath(name), **options))
+
+    @classmethod
+    def from_options(cls, options: ScoringOptions) -> Detector:
+        """Load what `options` name. Errors as for `from_pretrained`."""
+        if options.backend == "torch":
+            device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+            place = default_model() if options.model is None else options.model
+            return cls(load_checkpoint(place, device, options.fake_label, options.layers), options)
+        return cls(load_portable(options.model, options.backend, options.fake_label), options)
 
     @property
     def plan(self) -> Plan:
         """How recordings are cut into windows and packed into batches for this checkpoint."""
-        checkpoint = self.checkpoint
+        checkpoint, options = self.checkpoint, self.options
         config = checkpoint.model.config
         return Plan(
             window=round(checkpoint.window_s * SAMPLING_RATE),
             hop=round(checkpoint.hop_s * SAMPLING_RATE),
-            batch_size=self.batch_size,
+            batch_size=options.batch_size,
             equal_lengths=isinstance(checkpoint.model, PortableModel) or not padding_invariant(config),
             fixed_length=has_fixed_length(checkpoint.extractor),
-            workers=self.workers,
+            workers=default_workers() if options.workers is None else options.workers,
             frame_stride=frame_stride(config),
-            timeline_window=round(self.timeline_window_s * SAMPLING_RATE),
-            timeline_hop=max(1, round(self.timeline_hop_s * SAMPLING_RATE)),
+            timeline_window=round(options.timeline_window_s * SAMPLING_RATE),
+            timeline_hop=max(1, round(options.timeline_hop_s * SAMPLING_RATE)),
         )
 
     def score(self, audio: Source | np.ndarray, sampling_rate: int | None = None) -> Score:
@@ -157,10 +106,9 @@ class Detector:
                 else f"samples have the shape {audio.shape}; expected mono, (samples,)"
             )
         reading = Reading(audio, sampling_rate, peaks=[] if with_timeline else None)
-        (result,) = score_readings([reading], self._forward, self.plan, with_timeline)
-        error = _error(result)
-        if error is not None:
-            raise AudioError(error)
+        (result,) = self.analyse_readings([reading], with_timeline=with_timeline)
+        if result.error is not None:
+            raise AudioError(result.error)
         return result
 
     def score_files(self, paths: Iterable[str | os.PathLike]) -> Iterator[Score]:
@@ -173,12 +121,16 @@ class Detector:
     def analyse_files(self, paths: Iterable[str | os.PathLike], *, with_timeline: bool = False) -> Iterator[Result]:
         """As `score_files`, for the sums behind each row; see `row`."""
         readings = (Reading(Path(path), peaks=[] if with_timeline else None) for path in paths)
+        return self.analyse_readings(readings, with_timeline=with_timeline)
+
+    def analyse_readings(self, readings: Iterable[Reading], *, with_timeline: bool = False) -> Iterator[Result]:
+        """The one way from bytes to a score, which files, the rows of datasets and single recordings all take."""
         return score_readings(readings, self._forward, self.plan, with_timeline)
 
     def row(self, result: Result, name: str | None = None) -> Score:
         """A result as the row that is written, reported under `name` (default: the path it was read from)."""
         name = os.fspath(result.reading.source) if name is None else name
-        error = _error(result)
+        error = result.error
         duration_s = round(result.reading.duration_s, 3) or None
         if error is not None:
             return Score(name, None, None, self.threshold, duration_s, 0, None, error)
@@ -214,9 +166,3 @@ def build_forward(checkpoint: Checkpoint, precision: str) -> Forward:
 
     names = [precision, "bf16"] if precision == "int8" and has_bf16() else [precision]
     return Gated([(name, functools.partial(reduced, name)) for name in names], exact)
-
-
-def _error(result: Result) -> str | None:
-    if result.reading.error is None and not np.isfinite(result.logit):
-        return "the model's output is not a finite number"
-    return result.reading.error

@@ -63,6 +63,13 @@ class Result:
         """The file's score: the mean over its windows with speech."""
         return self.logit_sum / self.windows
 
+    @property
+    def error(self) -> str | None:
+        """Why there is no score; None where there is one."""
+        if self.reading.error is None and not np.isfinite(self.logit):
+            return "the model's output is not a finite number"
+        return self.reading.error
+
     def add(self, window: Window, score: WindowScore, finer: bool = False) -> None:
         """Add a scored window; `finer`: the timeline gets its evidence from short windows in its place."""
         self.waiting -= 1

@@ -6,7 +6,7 @@ import os
 import queue
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -14,10 +14,10 @@ from itertools import islice
 import numpy as np
 import soxr
 
-from data_prep.audio import SAMPLING_RATE, AudioError, AudioReader, Source
+from data_prep.audio import SAMPLING_RATE, AudioError, AudioReader, Source, load_audio
+from scoring.choices import MIN_DURATION_S
 from scoring.windows import SpeechTrack, Window, iter_windows
 
-MIN_DURATION_S = 0.5  # below this there is not one syllable to judge
 MIN_SPEECH_S = 0.25  # of a window; less is noise, silence or a click
 _QUEUED_WINDOWS = 4  # of one file, decoded and waiting: 3.3 MB at 13 s
 
@@ -30,7 +30,8 @@ class Reading:
     sampling_rate: int | None = None
     error: str | None = None
     track: SpeechTrack = field(default_factory=SpeechTrack)
-    peaks: list[np.ndarray] | None = None  # see `read_peaks`
+    peaks: list[np.ndarray] | None = None  # see `_note_peaks`
+    change: Callable[[np.ndarray], np.ndarray] | None = None  # of all its 16 kHz samples, before anything is heard
 
     @property
     def duration_s(self) -> float:
@@ -45,6 +46,9 @@ class Reading:
         """
         if isinstance(self.source, np.ndarray):
             yield from self._speaking([_resampled(self.source, self.sampling_rate)], window, hop)
+            return
+        if self.change is not None:
+            yield from self._speaking([self.change(load_audio(self.source))], window, hop)
             return
         with AudioReader(self.source) as reader:
             yield from self._speaking(reader.blocks(), window, hop)

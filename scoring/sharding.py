@@ -6,7 +6,7 @@ import glob
 import itertools
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -110,7 +110,7 @@ def clear(output: Path) -> None:
         leftover.unlink(missing_ok=True)
 
 
-def require_shareable(output: Path | None, inputs: list[str]) -> None:
+def require_shareable(output: Path | None, inputs: Sequence[str]) -> None:
     """Refuse what several processes cannot share.
 
     Raises:

@@ -14,6 +14,7 @@ from scoring.result import Score
 class Summary:
     """Counts over the rows of a run."""
 
+    threshold: float  # as a fake_probability
     files: int = 0
     kept: int = 0  # rows of an earlier run
     audio_s: float = 0.0
@@ -29,7 +30,7 @@ class Summary:
         else:
             self.errors[error_kind(row.error)] += 1
 
-    def text(self, threshold: float) -> str:
+    def text(self) -> str:
         """E.g. "12 files: 5 fake, 6 real at threshold 0.4, 1 could not be scored; 0.2 h in 3 s (210 × realtime)"."""
         elapsed_s = max(time.monotonic() - self.started, 1e-3)
         named = dict(self.predictions) | {name: self.predictions[name] for name in ("fake", "real")}
@@ -37,7 +38,7 @@ class Summary:
         failed = sum(self.errors.values())
         files = "1 file" if self.files == 1 else f"{self.files} files"
         lines = [
-            f"{files}: {counts} at threshold {threshold:.4f}, {failed} could not be scored; "
+            f"{files}: {counts} at threshold {self.threshold:.4f}, {failed} could not be scored; "
             f"{_amount(self.audio_s)} of audio in {_amount(elapsed_s)} ({self.audio_s / elapsed_s:.1f} × realtime)"
         ]
         if self.kept:

@@ -7,10 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_prep.vad import FRAME_SAMPLES, SPEECH_THRESHOLD, speech_probabilities
-
-# Before each block silero hears this much of what came before it, as its memory starts empty; 0.5 s.
-_WARM_UP_SAMPLES = 16 * FRAME_SAMPLES
+from data_prep.vad import FRAME_SAMPLES, SPEECH_THRESHOLD, Listener
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,7 @@ def iter_windows(blocks: Iterable[np.ndarray], window: int, hop: int) -> Iterato
 
 
 class SpeechTrack:
-    """Where a recording has speech, found once while its blocks pass by.
+    """Where a recording has speech, found once while its blocks pass by, whatever their lengths.
 
     Attributes:
         samples: how many samples have passed.
@@ -73,7 +70,7 @@ class SpeechTrack:
     def __init__(self) -> None:
         self.samples = 0
         self.flags = bytearray()
-        self._before = np.zeros(0, dtype=np.float32)
+        self._listener = Listener()
         self._held = np.zeros(0, dtype=np.float32)  # less than one frame
 
     def follow(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
@@ -85,7 +82,7 @@ class SpeechTrack:
             self._held = heard[whole:]
             self._detect(heard[:whole])
             yield block
-        self._detect(self._held)
+        self._detect(np.pad(self._held, (0, -len(self._held) % FRAME_SAMPLES)))
 
     def speech_s(self, start: int, stop: int) -> float:
         """Seconds of frames with speech that overlap the samples start..stop."""
@@ -93,10 +90,5 @@ class SpeechTrack:
         return sum(frames) * FRAME_SAMPLES / 16_000
 
     def _detect(self, samples: np.ndarray) -> None:
-        if len(samples) == 0:
-            return
-        context = len(self._before)
-        heard = np.concatenate((self._before, samples))
-        found = speech_probabilities(heard)[context // FRAME_SAMPLES :] >= SPEECH_THRESHOLD
+        found = self._listener(samples) >= SPEECH_THRESHOLD
         self.flags.extend(found.astype(np.uint8).tobytes())
-        self._before = heard[-_WARM_UP_SAMPLES:]

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 from conftest import ROOT
-from datasets import Dataset, DatasetDict, load_from_disk
+from datasets import Dataset
 
+from compact.modeling_compact import LinearHead
+from data_prep.audio import encode_flac
 from data_prep.errors import UserError
-from judging.limits import gaps
-from judging.run import read_run
-from model_card.record import Record
-from train_wav2vec2 import main
+from infer import Detector
+from scoring.reading import Reading
 from training.clip_table import ClipTable, Measured
 from training.convex import (
     Clips,
@@ -31,9 +28,10 @@ from training.convex import (
 )
 from training.convex_options import convex_options
 from training.convex_run import calibrated
-from training.leave_out import fit_scorer, out_of_fold
-from training.statistics import CHANNELS
+from training.leave_out import Scorer, fit_scorer, out_of_fold
+from training.statistics import CHANNELS, measure_clips
 
+SHIPPED = ROOT / "checkpoints" / "compact"
 OPTIONS = FitOptions(min_campaign_clips=5)
 MAPPING = {
     "convolutions": "x",
@@ -166,7 +164,7 @@ def table_of(x: np.ndarray, clips: Clips) -> tuple[ClipTable, Measured]:
     table = ClipTable(rows, clips, np.full(len(x), "train"), fold, true, [], np.zeros(0, dtype=int))
     statistics = {"conv": {channel: x for channel in CHANNELS}}
     empty = {"conv": {channel: x[:0] for channel in CHANNELS}}
-    return table, Measured(statistics, empty, empty)
+    return table, Measured(statistics, np.arange(len(x)), empty, empty)
 
 
 def test_out_of_fold_scores_know_nothing_of_their_fold_or_its_voices() -> None:
@@ -201,20 +199,21 @@ def test_rows_out_of_scope_get_no_score() -> None:
     assert np.array_equal(out_of_fold(table2, measured2, scope, 2, OPTIONS)["clean"][scope], scores[scope])
     held = scope & (table.fold == 0)
     alone = fit_scorer(table, measured, np.flatnonzero(scope & ~held), OPTIONS)
-    assert np.allclose(alone.score(measured.clips, np.flatnonzero(held), "clean"), scores[held])
+    assert np.allclose(alone.score(measured, np.flatnonzero(held), "clean"), scores[held])
 
 
 def test_a_head_counts_as_much_as_it_is_told() -> None:
     x, clips = planted()
     table, measured = table_of(x, clips)
     rows = np.arange(len(x))
-    two = Measured(
-        *({"conv": part["conv"], "spectrum": part["conv"]} for part in (measured.clips, measured.real, measured.fake))
-    )
+    twice = [
+        {"conv": part["conv"], "spectrum": part["conv"]} for part in (measured.clips, measured.real, measured.fake)
+    ]
+    two = Measured(twice[0], measured.row, *twice[1:])
 
     def scores(**weights: float) -> np.ndarray:
         options = dataclasses.replace(OPTIONS, head_weights=weights)
-        return fit_scorer(table, two, rows, options).score(two.clips, rows, "clean")
+        return fit_scorer(table, two, rows, options).score(two, rows, "clean")
 
     assert np.allclose(scores(spectrum=3.0), 2 * scores())
     with pytest.raises(UserError, match="names spektrum; expected one of conv, spectrum"):
@@ -256,52 +255,45 @@ def test_mistakes_in_the_mapping_are_one_sentence(change: dict, said: str) -> No
         convex_options(MAPPING | change)
 
 
-@pytest.fixture(scope="module")
-def named(dataset_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The embedded recordings with the generators "a" and "b" and the speakers "c" and "d", in turn."""
-    folder = tmp_path_factory.mktemp("named") / "dataset"
-    loaded = load_from_disk(str(dataset_dir))
-    sources = [sorted({s for rows in loaded.values() for s, y in zip(rows["source"], rows["label"], strict=True)
-                       if y == label}) for label in (0, 1)]  # fmt: skip
-    kinds = {source: names[i % 2] for held, names in zip(sources, ("cd", "ab"), strict=True)
-             for i, source in enumerate(held)}  # fmt: skip
-    splits = {}
-    for split, rows in loaded.items():
-        found = [(kinds[source], label) for source, label in zip(rows["source"], rows["label"], strict=True)]
-        rows = rows.remove_columns(["generator", "speaker"])
-        rows = rows.add_column("generator", [kind if label else "human" for kind, label in found])
-        splits[split] = rows.add_column("speaker", [None if label else kind for kind, label in found])
-    DatasetDict(splits).save_to_disk(str(folder))
-    shutil.copy(dataset_dir / "report.json", folder)
-    return folder
+def test_a_clip_is_scored_by_the_fit_as_by_the_detector(speech: np.ndarray, tmp_path: Path) -> None:
+    """Over several windows, silent ones left out; without speech not at all; the second time from the cache."""
+    second = 16_000
+    pause = np.concatenate((speech[: 4 * second], np.zeros(30 * second, np.float32), speech[6 * second : 8 * second]))
+    clips = [pause, speech[: 3 * second], np.zeros(second, np.float32), speech[: 14 * second]]
+    encoded = [(f"{i}.flac", f"{i}.flac", encode_flac(samples)) for i, samples in enumerate(clips)]
+    detector = Detector.from_pretrained(SHIPPED)
+    results = list(detector.analyse_readings(Reading(data) for _, _, data in encoded))
+    windows = [result.windows for result in results]
+    assert windows == [2, 1, 0, 2]  # the first is cut into five
+    scorer = Scorer({name: as_fitted(head) for name, head in detector.checkpoint.model.heads.items()})
+    for _ in range(2):
+        cut = (detector.plan.window, detector.plan.hop)
+        statistics, row = measure_clips(detector.checkpoint.model, encoded, tmp_path, 0, cut, 1)
+        assert row.tolist() == np.repeat(np.arange(4), windows).tolist()
+        scores = scorer.score(Measured(statistics, row, {}, {}), np.arange(4), "clean")
+        assert scores[[0, 1, 3]] == pytest.approx([result.logit for result in results if result.windows], abs=1e-4)
+        assert np.isnan(scores[2])
+    some = scorer.score(Measured(statistics, row, {}, {}), np.array([1, 3]), "clean")
+    assert some == pytest.approx(scores[[1, 3]])
+    assert len(list(tmp_path.glob("*.npz"))) == 1
 
 
-@pytest.mark.slow
-def test_a_whole_run_is_judged_and_documented(named: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What held-out generators say is in the record and in the card, digit for digit."""
-    recipe = yaml.safe_load((ROOT / "configs" / "compact.yaml").read_text())
-    recipe["convex"] = {
-        "convolutions": "checkpoints/compact", "families": {"a": "^a", "b": "^b"}, "campaigns": {"c": "^c", "d": "^d"},
-        "folds": [["a", "c"], ["b", "d"]], "leave_out": "*alice*", "iterations": 5,
-    }  # fmt: skip
-    recipe.pop("card_notes", None)
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    output = tmp_path / "out"
-    words = ["--config", tmp_path / "recipe.yaml", "--dataset", named, "--output_dir", output]
-    monkeypatch.setattr(sys, "argv", ["train_wav2vec2.py", *map(str, words)])
-    assert main() == 0
-    record = read_run(output / "results.json")
-    found, judgement = record.generalisation, record.judgement
-    assert [row.name for row in found.families.rows] == ["a", "b"]
-    assert found.held_out.fake == sum(row.fake for row in found.families.rows)
-    aucs = [row.channels["codec"]["roc_auc"].value for row in found.families.rows]
-    assert found.families.mean["codec"] == pytest.approx(np.mean(aucs))
-    assert found.test.channels["clean"]["roc_auc"].value == judgement.sets["test"].value("roc_auc")
-    assert {row.name for row in found.test_generators} == set(judgement.sets["test"].facts.generators) - {"human"}
-    assert record.facts.training.best_value == judgement.sets["validation"].value("roc_auc")
-    card = (output / "README.md").read_text()
-    held = found.held_out.channels["telephone"]["recall_real"]
-    assert f"{held}" in card
-    headings = {gap.heading for gap in gaps(Record.load(output).evidence())}
-    assert "No out-of-domain set" not in headings  # held-out generators are one
-    assert (output / "scores_test.csv").is_file()
+def as_fitted(head: LinearHead) -> Head:
+    arrays = (getattr(head, name).detach().double().numpy() for name in ("mean", "std", "weight"))
+    return Head(*arrays, head.bias.item(), head.clip)
+
+
+def test_what_is_fitted_on_are_windows_and_a_silent_clip_is_none() -> None:
+    x, clips = planted()
+    table, measured = table_of(x, clips)
+    rows, without = np.arange(len(x)), np.delete(np.arange(len(x)), 7)
+    spoiled = x.copy()
+    spoiled[7] = 1e3
+    found = table_of(spoiled, clips)[1].clips
+    dropped = {head: {c: values[without] for c, values in channels.items()} for head, channels in found.items()}
+    silent = Measured(dropped, without, measured.real, measured.fake)
+    one, other = fit_scorer(table, silent, rows, OPTIONS), fit_scorer(table, measured, without, OPTIONS)
+    assert np.array_equal(one.heads["conv"].weight, other.heads["conv"].weight)
+    scores = one.score(silent, rows, "clean")
+    assert np.flatnonzero(np.isnan(scores)).tolist() == [7]
+    assert silent.heard(len(x)).tolist() == (rows != 7).tolist()

@@ -9,9 +9,12 @@ import pytest
 from datasets import Dataset, DatasetDict
 
 from data_prep.__main__ import main
+from data_prep.advice import Built, leak_advice, probe_advice
 from data_prep.audio import SAMPLING_RATE, encode_flac, load_audio
-from data_prep.audit import audit_clips
+from data_prep.audit import audit_clips, summary
 from data_prep.audit_data import MEASURES, Clips
+from data_prep.audit_page import audit_page
+from data_prep.equalise import STEPS
 from data_prep.fingerprint import Fingerprint
 from data_prep.measures import measure
 from data_prep.probes import run_probes
@@ -213,3 +216,60 @@ def test_clips_that_cannot_be_decoded_are_counted(tmp_path):
     data.save_to_disk(str(tmp_path / "broken"))
     assert main(["audit", str(tmp_path / "broken"), "--output", str(tmp_path / "out")]) == 0
     assert json.loads((tmp_path / "out/audit.json").read_text())["undecodable"] == 1
+
+
+BUILT = {"equalise": {"steps": ["band"], "band_hz": 7000.0}, "chunking": {"min_s": 2.0, "max_s": 8.0}}
+
+
+@pytest.mark.parametrize("probe", [*PLANTED, "original format", "everything together"])
+def test_no_advice_repeats_a_step_that_the_build_applied(probe):
+    """What was applied is never the way out; what was not applied still is, together with what was."""
+    for steps in ([], ["band"], ["trim", "level"], list(STEPS)):
+        options = BUILT | {"equalise": {"steps": steps, "band_hz": 7000.0}}
+        advice = probe_advice(probe, Built.of_report({"options": options}))
+        if "build again with --equalise" in advice:
+            asked = set(advice.partition("build again with --equalise ")[2].split()) & set(STEPS)
+            assert set(steps) < asked
+        assert "removes" not in advice
+
+
+def test_advice_on_speakers_follows_from_how_the_build_parted_them():
+    def advice(**splits):
+        return leak_advice("speaker", Built.of_report({"options": BUILT | {"splits": splits}}))
+
+    assert "--leaks drop" in leak_advice("speaker", Built())
+    assert "--group-by source speaker" in advice(group_by=["source"], leaks="keep", keep_corpus_splits=True)
+    assert "--leaks drop" in advice(group_by=["source", "speaker"], leaks="keep", keep_corpus_splits=True)
+    for done in ({"leaks": "drop", "keep_corpus_splits": True}, {"leaks": "keep", "keep_corpus_splits": False}):
+        told = advice(group_by=["source", "speaker"], **done)
+        assert "--leaks" not in told
+        assert "--splits" not in told
+
+
+@pytest.mark.parametrize("nameless", ["all", "some"])
+def test_what_was_not_checked_comes_first_and_is_not_green(nameless):
+    clips = clean(2)
+    names = [None if nameless == "all" or index % 3 == 0 else name for index, name in enumerate(clips.speaker)]
+    found = audit_clips(Clips(**(vars(clips) | {"speaker": names})), "nameless")
+    lines = summary(found).splitlines()
+    assert lines[0].startswith("unchecked speakers across splits")
+    assert "no leak   no source or audio is in two splits" in lines
+    leakage = audit_page(found, clips).partition("<h2>Leakage</h2>")[2].partition("<h2>")[0]
+    assert 'class="good"' not in leakage
+    assert leakage.index("Unchecked") < leakage.index("None found")
+
+
+def test_what_was_checked_in_full_is_green():
+    clips = clean(2)
+    leakage = audit_page(audit_clips(clips, "clean"), clips).partition("<h2>Leakage</h2>")[2].partition("<h2>")[0]
+    assert '<span class="good">None found</span> No source, speaker or audio is in two splits.' in leakage
+    assert "Unchecked" not in leakage
+
+
+def test_clips_beyond_the_limit_are_said_to_be_unchecked(tmp_path, capsys):
+    folder = save(tmp_path / "data")
+    assert main(["audit", str(folder), "--max-clips", "5"]) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first == "unchecked 9 clips beyond --max-clips: they are in none of these findings"
+    page = (tmp_path / "data-audit/audit.html").read_text()
+    assert 'class="good"' not in page

@@ -93,6 +93,9 @@ def make_hostile(root: Path) -> dict[str, tuple[str, str]]:
     made("192k.flac", "used", resampled(mono[0], 192_000)[None], 192_000, "flac")
     made("float.wav", "used", mono, 16_000, "pcm_f32le")
     made("clipped.wav", "used", mono * 40, 16_000, "pcm_f32le")
+    made("int_as_float.wav", "used", mono * 2.0**31, 16_000, "pcm_f32le")
+    made("huge.wav", "failed", mono * 1e30, 16_000, "pcm_f32le")
+    expected["huge.wav"] = ("failed", "times full scale")
     nan = mono.copy()
     nan[0, 50_000] = np.nan
     made("nan.wav", "failed", nan, 16_000, "pcm_f32le")
@@ -112,6 +115,7 @@ def make_hostile(root: Path) -> dict[str, tuple[str, str]]:
     return expected
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_every_hostile_file_is_accounted_for(tmp_path, capsys):
     corpus = tmp_path / "corpus"
     expected = make_hostile(corpus / "real")
@@ -141,6 +145,7 @@ def test_every_hostile_file_is_accounted_for(tmp_path, capsys):
     assert found["noise.wav"]["losses"] == {"no_speech": pytest.approx(10)}
     shown = capsys.readouterr()
     assert f"{len(failed)} recordings could not be used" in shown.err
+    assert f"  and {len(failed) - 5} more\n" in shown.err
     assert "Traceback" not in shown.err
 
 

@@ -351,3 +351,26 @@ def test_kaggle_downloads_and_then_recognises_the_layout(tmp_path, monkeypatch):
     assert (
         found.readings[0] | {"input": "kaggle:mohammed/the-fake-or-real-dataset", "layout": "for"} == found.readings[0]
     )
+
+
+def test_what_a_table_tells_besides_becomes_columns_and_unknown_is_none(tmp_path):
+    root = tmp_path / "corpus"
+    write(
+        root / "metadata.csv",
+        "file_name,label,page,kind,family,year,group_id,license",
+        "a.wav,real,lab/demo,human,-,,lab/demo:1,MIT License",
+        "b.wav,fake,lab/demo,tts,flow-matching,2024,lab/demo:1,",
+        "c.wav,fake,,vc,,2023.0,,none stated",
+        "d.wav,fake,,,,soon,,",
+    )
+    touch(root, "a.wav", "b.wav", "c.wav", "d.wav")
+    told = {
+        row.file.path.name: (row.page, row.kind, row.family, row.year, row.group, row.licence)
+        for row in read(tmp_path, root).rows
+    }
+    assert told == {
+        "a.wav": ("lab/demo", "human", None, None, "lab/demo:1", "MIT License"),
+        "b.wav": ("lab/demo", "tts", "flow-matching", 2024, "lab/demo:1", None),
+        "c.wav": (None, "vc", None, 2023, None, "none stated"),
+        "d.wav": (None, None, None, None, None, None),
+    }

@@ -152,6 +152,16 @@ def test_holding_out_what_is_connected_to_everything_says_so():
         grouped(rows, hold_out_generators=("g9",))
 
 
+def test_a_name_that_nothing_has_is_answered_with_every_name_there_is():
+    rows = rows_of(
+        *[("real", f"s{i:03d}", None, None) for i in range(300)], *[("fake", None, f"g{i}", None) for i in range(9)]
+    )
+    with pytest.raises(UserError, match=f"known are {', '.join(f'g{i}' for i in range(9))}$"):
+        grouped(rows, hold_out_generators=("nosuch",))
+    with pytest.raises(UserError, match="known are s000, .*, s199 and 100 more$"):
+        grouped(rows, hold_out_speakers=("nosuch",))
+
+
 def test_the_corpus_own_splits_are_kept_and_their_leaks_told():
     cells = [(label, f"{label}{i}", None, ("train", "validation", "test")[i % 3]) for i in range(9) for label in LABELS]
     rows = rows_of(*cells, ("real", "real0", None, "test"))

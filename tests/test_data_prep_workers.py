@@ -55,6 +55,16 @@ def test_closing_early_ends_the_processes():
     assert set(multiprocessing.active_children()) <= before
 
 
+@pytest.mark.slow
+def test_no_more_tasks_are_taken_ahead_than_asked_for():
+    taken = []
+    results = run_ordered(work, (taken.append(n) or n for n in (0, 1, 2) * 20), 2, lambda task: -task, ahead=2)
+    for done in range(1, 10):
+        next(results)
+        assert done <= len(taken) <= done + 2
+    results.close()
+
+
 def test_a_long_recording_is_mapped_from_a_file_with_the_same_samples(tmp_path, monkeypatch):
     expected = load_audio(SPEECH)
     monkeypatch.setattr(recording, "_IN_MEMORY_SAMPLES", 160_000)

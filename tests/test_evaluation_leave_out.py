@@ -13,6 +13,7 @@ from data_prep.errors import UserError
 from data_prep.read_dataset import read_splits
 from evaluation.__main__ import main
 from evaluation.leave_out import leave_one_generator_out, without
+from scoring.checkpoint import default_model
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,9 @@ def test_copies_of_training_recordings_are_not_judged_on(named: Path) -> None:
 
 
 @pytest.mark.slow
-def test_every_generator_is_left_out_once(named: Path, trained: Path, tmp_path: Path) -> None:
+def test_every_generator_is_left_out_once(
+    named: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Without "a" it trains; for "b" a finished training is found, as after a run that was cut off, and kept."""
     finished = tmp_path / "leave_one_out" / "b" / "detector"
     finished.mkdir(parents=True)
@@ -72,6 +75,9 @@ def test_every_generator_is_left_out_once(named: Path, trained: Path, tmp_path: 
     assert (tmp_path / "leave_one_out" / "a" / "detector" / "model.safetensors").is_file()
     assert sorted(path.name for path in finished.iterdir()) == ["results.json"]
     assert "Each generator left out of training" in (tmp_path / "report.html").read_text()
+    shown = capsys.readouterr().out
+    assert "trained again without one generator" in shown
+    assert f"a ({rows[0]['fake']['clips']} fakes)" in shown
 
 
 @pytest.mark.parametrize(
@@ -90,3 +96,14 @@ def test_what_it_needs_is_said(change: object, sentence: str, named: Path, train
         leave_one_generator_out(str(trained), change(read_splits(str(named))), tmp_path)
     with pytest.raises(UserError, match="has no recipe.yaml"):
         leave_one_generator_out(str(tmp_path), read_splits(str(named)), tmp_path)
+
+
+def test_the_detector_in_the_box_is_refused_before_anything_is_scored(
+    named: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["report", "--model", default_model(), "--dataset", str(named), "--output", str(tmp_path / "out")]
+    assert main([*command, "--leave-one-generator-out"]) == 2
+    shown = capsys.readouterr().err
+    assert "recipe with `convex:`, which holds out whole families of generators by itself" in shown
+    assert "test:" not in shown  # no bar of scoring
+    assert not (tmp_path / "out").exists()

@@ -6,31 +6,41 @@ import csv
 import json
 import re
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 from conftest import run
 from datasets import load_from_disk
+from matplotlib.figure import Figure
 from PIL import Image
 from scipy.special import expit
 
+from data_prep.audio import load_audio
 from data_prep.errors import UserError
 from data_prep.read_dataset import read_splits
+from evaluation import figures
 from evaluation.__main__ import main
 from evaluation.gates import Gate
+from evaluation.intervals import Estimate
 from evaluation.metrics import act_dcf, brier_score, cllr, detection_metrics, expected_calibration_error, roc_auc
+from evaluation.report import build_report
 from evaluation.score_dataset import score_rows
 from evaluation.score_files import read_scores
+from evaluation.text import report_table
 from infer import Detector
 from judging.clips import ScoredClips
-from judging.judge import Judge, measure_set
-from judging.record import Threshold
-from judging.report import read_report
+from judging.judge import SHOWN, Judge, drawn, measure_set
+from judging.record import ClassFacts, Part, Threshold
+from judging.report import System, read_report
 from judging.run import read_run
 
 PICTURES = ("roc", "det", "precision_recall", "confusion_matrix", "score_histogram", "reliability")
 QUICK = ("--resamples", "50")
+JUDGE = Judge(Threshold(0.0, "fake_logit", "", None))
 
 
 def write_csv(path: Path, header: list[str], rows: list[list[object]]) -> Path:
@@ -180,7 +190,7 @@ def test_unreadable_gates_are_refused(text: str) -> None:
 
 def test_undefined_values_pass_no_gate() -> None:
     clips = ScoredClips.of([1.0, 2.0], [1, 1], {})
-    judged = measure_set(clips, Judge(Threshold(0.0, "fake_logit", "", None)), "test", 10)
+    judged = measure_set(clips, JUDGE, "test", 10)
     assert judged.metrics["roc_auc"].value is None
     assert not Gate.parse("roc_auc>=0").check(judged).passed
     assert Gate.parse("recall_fake>=1").check(judged).passed
@@ -281,23 +291,22 @@ def test_report_names_no_path_of_this_machine(reported: Path, dataset_dir: Path,
 
 
 def test_clips_are_scored_as_the_detector_scores_them(dataset_dir: Path, tiny_checkpoint: Path) -> None:
-    """In batches of any size and order; a clip beyond the window by the mean over windows, as a recording is."""
+    """In batches of any size and order; a long clip by the mean over its windows with speech, as a recording is."""
     rows = read_splits(str(dataset_dir))["test"]
     detector = Detector.from_pretrained(tiny_checkpoint, batch_size=3)
     clips = score_rows(detector, rows, "test")
     expected = [detector.score(row["audio"]["bytes"]).fake_probability for row in load_from_disk(dataset_dir)["test"]]
-    np.testing.assert_allclose(1 / (1 + np.exp(-clips.scores)), expected, atol=1e-5)
-    long = score_rows(detector, rows.select([0]), "long", lambda samples, _: np.tile(samples, 8))
-    whole = np.tile(detector_samples(rows[0]), 8)
+    np.testing.assert_allclose(1 / (1 + np.exp(-clips.scores)), expected, atol=1e-6)
+
+    def stretched(samples: np.ndarray, _: str) -> np.ndarray:
+        return np.concatenate((np.tile(samples, 8), np.zeros(40 * 16_000, np.float32), samples))
+
+    long = score_rows(detector, rows.select([0]), "long", stretched)
+    whole = stretched(load_audio(rows[0]["audio"]["bytes"]), "")
     expected_long = detector.score(whole, 16_000)
-    assert expected_long.windows > 2
-    assert 1 / (1 + np.exp(-long.scores[0])) == pytest.approx(expected_long.fake_probability, abs=1e-5)
-
-
-def detector_samples(row: dict) -> np.ndarray:
-    from data_prep.audio import load_audio
-
-    return load_audio(row["audio"]["bytes"])
+    hop, window = 6.5 * 16_000, 13 * 16_000
+    assert 2 < expected_long.windows < 1 + (len(whole) - window) / hop  # some of them are silent, and are not scored
+    assert 1 / (1 + np.exp(-long.scores[0])) == pytest.approx(expected_long.fake_probability, abs=1e-6)
 
 
 def test_unknown_split_and_dataset_are_one_sentence(
@@ -311,3 +320,45 @@ def test_unknown_split_and_dataset_are_one_sentence(
     assert "has no split dev; it has train, validation, test" in errors
     assert "is not a prepared dataset" in errors
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("n_sets", [1, 3, 4, 8])
+@pytest.mark.parametrize("curve", [figures.roc, figures.det, figures.precision_recall])
+def test_a_legend_never_covers_the_curves(n_sets: int, curve: Callable[..., None]) -> None:
+    """Few sets are listed in the corner that a curve leaves empty, more of them below the axes, inside the picture."""
+    rng, labels = np.random.default_rng(0), np.arange(200) % 2
+    clips = ScoredClips.of(rng.normal(0, 1, 200) + 2 * labels, labels, {})
+    judged = replace(measure_set(clips, JUDGE, "test", 10), series=drawn(clips, JUDGE))
+    systems = [figures.Curve(f"a set from elsewhere, number {i}", judged, False) for i in range(n_sets)]
+    with matplotlib.rc_context(figures.STYLE):
+        figure = Figure(figsize=figures.curve_size(systems), layout="constrained")
+        axes = figure.subplots()
+        curve(axes, systems)
+        figure.draw_without_rendering()
+    box, inside = axes.get_legend().get_window_extent(), axes.get_window_extent()
+    assert figure.bbox.x0 <= box.x0 <= box.x1 <= figure.bbox.x1
+    assert figure.bbox.y0 - 1 <= box.y0
+    assert inside.height > 2.5 * figure.dpi  # the curves keep their room
+    points = np.concatenate([line.get_transform().transform(line.get_xydata()) for line in axes.lines[-n_sets:]])
+    if n_sets > 3:
+        assert box.y1 < inside.y0
+    else:
+        covered = (points[:, 0] > box.x0) & (points[:, 0] < box.x1) & (points[:, 1] > box.y0) & (points[:, 1] < box.y1)
+        assert not covered.any()
+
+
+@pytest.mark.parametrize("n_sets", [1, 8])
+def test_the_table_on_the_console_fits_a_terminal_and_holds_every_set(n_sets: int) -> None:
+    rng, labels = np.random.default_rng(0), np.arange(40) % 2
+    sets = {f"in the wild {i}": ("test", ScoredClips.of(rng.normal(0, 1, 40), labels, {})) for i in range(n_sets)}
+    half = dict.fromkeys(SHOWN, Estimate(0.5, 0.4, 0.6))
+    left_out = [Part(f"generator {i}", ClassFacts(9), ClassFacts(9), half) for i in range(n_sets)]
+    report = build_report(System("m", "d"), JUDGE, sets, left_out=left_out, resamples=10)
+    lines = report_table(report).partition("\nnote:")[0].splitlines()
+    assert max(map(len, lines)) <= 120
+    for i in range(n_sets):
+        assert sum(f"in the wild {i} (40 clips)" in line for line in lines) == 1
+        assert sum(f"generator {i} (9 fakes)" in line for line in lines) == 1
+    table = lines[: 7 * -(-n_sets // 3)]
+    found = [float(x) for line in table if line.startswith("ROC-AUC") for x in re.findall(r"(\d\.\d+) \[", line)]
+    assert found == [round(judged.value("roc_auc"), 3) for judged in report.judgement.sets.values()]

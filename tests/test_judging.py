@@ -57,7 +57,7 @@ def judgement(judge: Judge) -> Judgement:
     before = {"test": measure_set(clips(1, distance=0.5), default, "test", 20)}
     differences = {"test": compare(clips(1), judge, clips(1, distance=0.5), default, 20)}
     base = Base(None, default.threshold, before, differences)
-    return Judgement(judge.threshold, judge.decisions, found, base, 20, ("mind the gap",))
+    return Judgement(judge.threshold, judge.decisions, found, base, 20, 3, ("mind the gap",))
 
 
 def held_out() -> Generalisation:
@@ -81,7 +81,7 @@ def test_every_record_reads_back_as_it_was_written(judgement: Judgement, tmp_pat
     assert read_run(tmp_path / RESULTS) == run
     report = Report(
         System("one", "two"), judgement, Audit(0, None, {"train": (3, 4)}, ("one",)),
-        judgement.sets["test"].breakdowns["generator"], History(({"loss": 0.5},), None), 1, 2,
+        judgement.sets["test"].breakdowns["generator"], History(({"loss": 0.5},), None), 2,
         tuple(gaps(Evidence(judgement.sets, Audit()))),
     )  # fmt: skip
     write_report_json(tmp_path / REPORT, report)
@@ -197,7 +197,7 @@ def test_a_report_of_an_earlier_format_reads_as_one_of_this(tmp_path: Path) -> N
     assert judged.breakdowns["generator"][0] == found.leave_one_generator_out[0]
     assert judged.series.reliability.bins[0].fake.high == 0.8
     assert str(found.judgement.base.differences["test"]["roc_auc"].difference) == "0.100 [0.700, 0.900]"
-    assert (found.unscored, found.training.best_step, found.audit.splits) == (2, 3, {"train": (1, 2)})
+    assert (found.judgement.unscored, found.training.best_step, found.audit.splits) == (2, 3, {"train": (1, 2)})
     assert (found.gates[0].passed, found.gaps[0].heading, found.judgement.base.name) == (True, "h", "b")
 
 

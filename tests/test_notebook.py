@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import tomllib
 from pathlib import Path
 
 import nbformat
 import pytest
 from conftest import RECORDINGS, ROOT
 from nbclient import NotebookClient
+
+from scoring.choices import TIMELINE_HOP_S, TIMELINE_WINDOW_S
 
 NOTEBOOK = ROOT / "examples" / "notebook.ipynb"
 
@@ -54,3 +58,20 @@ def test_nothing_that_a_run_left_is_kept_in_it() -> None:
     assert all(not cell.outputs and cell.execution_count is None for cell in code)
     assert all(set(cell.metadata) <= {"tags"} for cell in notebook.cells)
     assert set(notebook.metadata) == {"kernelspec", "language_info"}
+
+
+def test_its_text_names_the_windows_that_the_timeline_uses() -> None:
+    text = "\n".join(cell.source for cell in nbformat.read(NOTEBOOK, as_version=4).cells)
+    windows = re.search(r"windows of ([\d.]+) seconds, a new one every (half second|[\d.]+ s)", text)
+    assert float(windows[1]) == TIMELINE_WINDOW_S
+    assert {"half second": 0.5}.get(windows[2], windows[2]) == TIMELINE_HOP_S
+
+
+def test_the_extra_that_it_tells_to_install_opens_it() -> None:
+    text = nbformat.read(NOTEBOOK, as_version=4).cells[0].source
+    assert '".[notebook]"`, then `jupyter lab examples/notebook.ipynb`' in text
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extra = {re.match(r"[\w-]+", requirement)[0] for requirement in project["optional-dependencies"]["notebook"]}
+    assert {"jupyterlab", "ipykernel"} <= extra
+    constraints = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    assert all(re.search(rf"^{name}==", constraints, re.M) for name in extra)

@@ -91,8 +91,8 @@ def test_an_exported_compact_detector_takes_clips_of_any_length(tmp_path: Path, 
 
 
 def test_without_a_model_the_one_in_the_box_is_exported() -> None:
-    arguments = parse_arguments(["--export", "onnx", "folder"])
-    assert (arguments.model, arguments.export) == (None, ["onnx", "folder"])
+    request = parse_arguments(["--export", "onnx", "folder"])
+    assert (request.scoring.model, request.export) == (None, ("onnx", Path("folder")))
     with pytest.raises(UserError, match=r"--export is tflite folder; expected --export onnx\|openvino DIR"):
         parse_arguments(["--export", "tflite", "folder"])
 

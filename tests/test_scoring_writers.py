@@ -96,14 +96,14 @@ def test_rows_read_back_equal_what_was_written(tmp_path: Path) -> None:
 
 
 def test_summary_counts_by_kind() -> None:
-    summary = Summary()
+    summary = Summary(0.5)
     for error in ("too short: 0.1 s", "too short: 0.2 s", "3 of 9 packets are corrupt", None):
         summary.add(Score("x", 0.9, "fake", 0.5, 3600.0, 1, 0.9, error))
     assert summary.errors == {"too short": 2, "N of N packets are corrupt": 1}
     assert error_kind("not decodable as audio (Invalid data)") == "not decodable as audio"
-    assert "1 fake, 0 real" in summary.text(0.5)
-    assert "4.00 h of audio" in summary.text(0.5)
-    assert "errors: 2 × too short, 1 × N of N packets are corrupt" in summary.text(0.5)
+    assert "1 fake, 0 real" in summary.text()
+    assert "4.00 h of audio" in summary.text()
+    assert "errors: 2 × too short, 1 × N of N packets are corrupt" in summary.text()
 
 
 # Forks before torch computes anything, so that twenty runs pay for the imports once.

@@ -20,6 +20,7 @@ from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, 
 
 from data_prep.errors import UserError
 from evaluation.metrics import detection_metrics
+from infer import Detector
 from judging.run import read_run
 from training.arguments import parse_recipe
 from training.data import load_splits, shared_sources
@@ -185,6 +186,47 @@ def test_two_processes_give_the_result_of_one(dataset_dir: Path, tmp_path: Path)
     one, two = (r["sets"]["test"] for r in results)
     assert one["n"] == two["n"]
     assert one["metrics"]["roc_auc"]["value"] == pytest.approx(two["metrics"]["roc_auc"]["value"], abs=1e-3)
+    # The rows that the two processes shared are in the dataset's order, each with the score that its detector gives.
+    detector = Detector.from_pretrained(tmp_path / "two")
+    clips = load_from_disk(str(dataset_dir))["test"]["audio"]
+    scores = np.genfromtxt(tmp_path / "two" / "scores_test.csv", delimiter=",", names=True, encoding="utf-8")
+    expected = [detector.score(clip["bytes"]).fake_probability for clip in clips]
+    np.testing.assert_allclose(scores["fake_probability"], expected, atol=1e-6)
+
+
+def test_a_log_file_holds_lines_and_neither_bars_nor_escape_sequences(dataset_dir: Path, tmp_path: Path) -> None:
+    done = run(sys.executable, "train_wav2vec2.py", *DEMO, *SMALL, "--dataset", dataset_dir, "--output_dir",
+               tmp_path / "out", "--max_steps", "2")  # fmt: skip
+    logged = [line for line in done.stderr.splitlines() if line.startswith("step ")]
+    assert [line.partition(":")[0] for line in logged] == ["step 1 of 2", "step 2 of 2", "step 2 of 2"]
+    assert "loss" in logged[0]
+    assert "eval_roc_auc" in logged[2]
+    for text in (done.stdout, done.stderr):
+        assert "\r" not in text
+        assert "\x1b" not in text
+
+
+def test_a_terminal_gets_a_bar(
+    dataset_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    train_in_process(dataset_dir, tmp_path)
+    shown = capsys.readouterr().err
+    assert "\r" in shown
+    assert "step 1: loss" in shown
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("quiet", [(), ("--quiet",)])
+def test_the_launcher_turns_exit_2_into_1_and_the_reason_still_stands_in_one_line(
+    quiet: tuple[str, ...], tmp_path: Path
+) -> None:
+    """As --help says; should accelerate ever pass the status on, the help can say so."""
+    options = ("train_wav2vec2.py", *DEMO, "--dataset", tmp_path / "none", "--output_dir", tmp_path / "out")
+    done = run(Path(sys.executable).with_name("accelerate"), "launch", *quiet, *options, check=1)
+    told = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(told) == 1
+    assert "there is no dataset at" in told[0]
 
 
 def test_number_of_processes_is_read_from_the_launch_command(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from transformers import HfArgumentParser, TrainingArguments
 from transformers.trainer_utils import SchedulerType
 
 from data_prep.errors import UserError
+from data_prep.version import add_version
 from training.following import require_reporters
 from training.objective import REPORTED
 from training.recipe import Recipe, RecipeArguments, nearest_name
@@ -51,7 +52,11 @@ Fine-tune any transformers audio-classification model into a real/fake speech de
 The YAML is the record of the experiment; any key in it can be overridden here, and every option of transformers'
 TrainingArguments is accepted in both. OUT ends up holding the best checkpoint by validation ROC-AUC with its decision
 threshold, README.md (the model card), results.json and the scores behind every number. A run that was killed goes on
-when the same command is given again."""
+when the same command is given again.
+
+exit status: 0 done; 2 nothing done (wrong key, value or folder); 130 interrupted, and the same command goes on.
+`accelerate launch` and torchrun turn everything that is not 0 into 1, with --quiet too: a script that has to tell these
+apart reads the line that begins with "error: ", or starts one process with python train_wav2vec2.py."""
 
 
 def parse_recipe(argv: list[str]) -> Recipe:
@@ -69,6 +74,7 @@ def parse_recipe(argv: list[str]) -> Recipe:
         allow_abbrev=False,
         conflict_handler="resolve",
     )
+    add_version(parser)
     parser.set_defaults(output_dir=None)  # transformers' own default would be a folder nobody asked for
     parser.add_argument("--config", help="YAML recipe, e.g. configs/wav2vec2_xlsr.yaml")
     parser.add_argument(

@@ -16,7 +16,7 @@ from data_prep.provenance import Provenance, read_provenance
 from data_prep.schema import SPLITS
 from training.convex import FAKE, REAL, Clips
 from training.convex_options import ConvexOptions
-from training.statistics import Clip, Statistics, measure_clips
+from training.statistics import Clip, Cut, Statistics, measure_clips
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,21 @@ class ClipTable:
 
 @dataclass(frozen=True)
 class Measured:
-    """Statistics of a `ClipTable`, of its pairs' human crops and of their copies."""
+    """Statistics of the windows of a `ClipTable`, of its pairs' human crops and of their copies.
+
+    Attributes:
+        row: the row of the table that each window of `clips` is from, rising, shape (windows,). A row in which nobody
+            speaks has none.
+    """
 
     clips: Statistics
+    row: np.ndarray
     real: Statistics
     fake: Statistics
+
+    def heard(self, rows: int) -> np.ndarray:
+        """Which of so many rows have a window, bool of shape (rows,)."""
+        return np.bincount(self.row, minlength=rows) > 0
 
 
 def read_table(dataset: DatasetDict, folder: Path, options: ConvexOptions) -> ClipTable:
@@ -94,25 +104,30 @@ def read_table(dataset: DatasetDict, folder: Path, options: ConvexOptions) -> Cl
 
 
 def measure_table(
-    model: CompactForAudioClassification, table: ClipTable, folder: Path, seed: int, workers: int | None = None
+    model: CompactForAudioClassification,
+    table: ClipTable,
+    folder: Path,
+    seed: int,
+    cut: Cut,
+    workers: int | None = None,
 ) -> Measured:
-    """The statistics of everything in the table; kept in `folder`/statistics."""
+    """The statistics of everything in the table, its rows in windows of `cut`; kept in `folder`/statistics."""
     cache = folder / "statistics"
     clips = [(row["audio"]["path"], row["audio"]["path"], row["audio"]["bytes"]) for row in table.rows]
-    found = measure_clips(model, clips, cache, seed, workers)
+    found, row = measure_clips(model, clips, cache, seed, cut, workers)
     if not table.pairs:
         empty = {head: {c: a[:0] for c, a in channels.items()} for head, channels in found.items()}
-        return Measured(found, empty, empty)
+        return Measured(found, row, empty, empty)
     halves: list[Clip] = [
         (name, pair.real, (folder / FOLDER / name).read_bytes())  # both halves under one name: the same channel
         for pair in table.pairs
         for name in (pair.real, pair.fake)
     ]
-    both = measure_clips(model, halves, cache, seed, workers)
+    both, _ = measure_clips(model, halves, cache, seed, None, workers)  # crops of speech, shorter than any window
     parts = [
         {head: {c: a[first::2] for c, a in channels.items()} for head, channels in both.items()} for first in (0, 1)
     ]
-    return Measured(found, *parts)
+    return Measured(found, row, *parts)
 
 
 def _sorted(rows: Dataset, provenance: Provenance, options: ConvexOptions) -> tuple[Clips, np.ndarray]:

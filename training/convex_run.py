@@ -1,14 +1,16 @@
 """A whole run of a recipe with `convex:`: measure, hold out, calibrate, judge, and fit once more on everything.
 
-The threshold, the calibration and all "validation" numbers come from clips of train and validation that were scored by
-heads fitted without their generators, campaigns and speakers. "test" is judged by heads fitted on train and validation.
-The heads that are saved are fitted on the usable clips of all splits.
+A clip's score is that of scoring, the mean over its windows with speech; a clip without speech is neither fitted on nor
+judged, and is counted as unscored. The threshold, the calibration and all "validation" numbers come from clips of train
+and validation that were scored by heads fitted without their generators, campaigns and speakers. "test" is judged by
+heads fitted on train and validation. The heads that are saved are fitted on the usable clips of all splits.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from datasets import DatasetDict
 from transformers import AutoModelForAudioClassification
 
 from compact import CompactForAudioClassification
+from data_prep.audio import SAMPLING_RATE
 from data_prep.errors import UserError
 from data_prep.hub import cache_only, first_line, offline_hint
 from judging.record import TEST, VALIDATION, Generalisation, Judgement
@@ -24,7 +27,7 @@ from judging.run import Fitted, TrainingFacts
 from training.clip_table import ClipTable, measure_table, read_table
 from training.convex import FAKE, REAL, platt
 from training.convex_options import ConvexOptions, convex_options
-from training.evaluate import fitted_judge, judged, scored_rows, write_scores
+from training.evaluate import fitted_judge, judged, with_scores, write_scores
 from training.generalisation import by_channel, by_family, by_generator, without_published, worst_false_alarms
 from training.leave_out import Scorer, fit_scorer, out_of_fold
 from training.recipe import Recipe
@@ -50,10 +53,15 @@ def fit_convex(
         raise UserError(f"`convex:` needs a dataset folder with its report.json; {folder} is none")
     load_convolutions(model, options.convolutions)
     table = read_table(dataset, folder, options)
-    measured = measure_table(model, table, folder, recipe.training.seed)
+    own = recipe.arguments
+    cut = round(own.window_s * SAMPLING_RATE), round(own.hop_s * SAMPLING_RATE)
+    measured = measure_table(model, table, folder, recipe.training.seed, cut)
+    heard = measured.heard(len(table))
+    on_trial = {VALIDATION: table.usable & (table.split != "test"), TEST: table.split == "test"}
+    known, test, left_out = on_trial[VALIDATION] & heard, on_trial[TEST] & heard, ~table.usable & heard
+    table = replace(table, usable=table.usable & heard)
 
     folds, fit = len(options.folds), options.fit
-    known = table.usable & (table.split != "test")
     _say("fitting without each fold of train and validation")
     held_out = out_of_fold(table, measured, known, folds, fit)
     slope, offset, threshold = calibrated(held_out, table.clips.label, known, options.real_quantile)
@@ -62,13 +70,12 @@ def fit_convex(
     _say("fitting without test")
     scorer = fit_scorer(table, measured, np.flatnonzero(known), fit)
     everything = np.arange(len(table))
-    on_test = _scaled({c: scorer.score(measured.clips, everything, c) for c in MEASURED}, slope, offset)
-    parts = {VALIDATION: np.flatnonzero(known), TEST: np.flatnonzero(table.split == "test")}
-    rows = {name: table.rows.select(chosen) for name, chosen in parts.items()}
-    scores = {VALIDATION: held_out[CLEAN], TEST: on_test[CLEAN]}
-    scored = {name: scored_rows(rows[name], scores[name][chosen]) for name, chosen in parts.items()}
+    on_test = _scaled({c: scorer.score(measured, everything, c) for c in MEASURED}, slope, offset)
+    rows = {name: table.rows.select(np.flatnonzero(part)) for name, part in on_trial.items()}
+    logits = {VALIDATION: held_out[CLEAN][on_trial[VALIDATION]], TEST: on_test[CLEAN][on_trial[TEST]]}
+    scored = with_scores(rows, logits)
     rule = f"{options.real_quantile:.0%} of held-out real clips below"
-    write_scores(Path(recipe.training.output_dir), rows, scored)
+    write_scores(Path(recipe.training.output_dir), rows, logits)
     judgement = judged(scored, fitted_judge(scored[VALIDATION], threshold, rule))
 
     _say("fitting without each fold of all clips, with and without pairs")
@@ -83,21 +90,20 @@ def fit_convex(
         strangers = without_published(table, _scaled(alone, slope, offset), options.published, threshold)
     _say("fitting on everything")
     final = fit_scorer(table, measured, np.flatnonzero(table.usable), fit)
-    on_all = _scaled({c: final.score(measured.clips, everything, c) for c in MEASURED}, slope, offset)
+    on_all = _scaled({c: final.score(measured, everything, c) for c in MEASURED}, slope, offset)
     set_heads(model, final, slope, offset)
-    left_out = ~table.usable
     generalisation = Generalisation(
         folds=tuple(tuple(fold) for fold in options.folds),
         families=by_family(table, all_held, unpaired),
         held_out=by_channel(table, all_held, table.usable, threshold, "held-out generators"),
         without_published=strangers,
         worst_false_alarms=worst_false_alarms(table, all_held, threshold),
-        test=by_channel(table, on_test, table.split == "test", threshold, TEST),
-        test_generators=by_generator(table, on_test, table.split == "test"),
+        test=by_channel(table, on_test, test, threshold, TEST),
+        test_generators=by_generator(table, on_test, test),
         left_out=by_channel(table, on_all, left_out, threshold, "left out") if left_out.any() else None,
         left_out_groups=tuple(sorted({str(name) for name in table.clips.speaker[left_out]})),
     )
-    return judgement, generalisation, _facts(recipe, options, table, judgement)
+    return judgement, generalisation, _facts(recipe, options, table, judgement, int(left_out.sum()))
 
 
 def calibrated(
@@ -155,7 +161,9 @@ def _without_pairs(table: ClipTable) -> ClipTable:
     return ClipTable(**fields, pairs=[], pair_rows=np.zeros(0, dtype=int))
 
 
-def _facts(recipe: Recipe, options: ConvexOptions, table: ClipTable, judgement: Judgement) -> TrainingFacts:
+def _facts(
+    recipe: Recipe, options: ConvexOptions, table: ClipTable, judgement: Judgement, left_out: int
+) -> TrainingFacts:
     label, usable = table.clips.label, table.usable
     return TrainingFacts(
         method="convex",
@@ -169,7 +177,7 @@ def _facts(recipe: Recipe, options: ConvexOptions, table: ClipTable, judgement: 
             real=int((usable & (label == REAL)).sum()),
             fake=int((usable & (label == FAKE)).sum()),
             pairs=int(np.isin(table.pair_rows, np.flatnonzero(usable)).sum()),
-            left_out=int((~usable).sum()),
+            left_out=left_out,
         ),
     )
 

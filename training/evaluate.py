@@ -10,53 +10,62 @@ from typing import Any
 
 import numpy as np
 from datasets import Dataset, DatasetDict
-from transformers import Trainer
 
+from data_prep.errors import UserError
+from data_prep.labels import LABELS
 from data_prep.text import fake_probability
 from evaluation.decisions import fit_decisions
 from evaluation.operating_points import choose_threshold
-from judging.clips import FACTS, ScoredClips
+from judging.clips import ScoredClips
 from judging.judge import RESAMPLES, Judge, compare, measure_set
 from judging.record import FAKE_LOGIT, OUT_OF_DOMAIN, TEST, VALIDATION, Base, Judgement, Threshold
 from training.outside import Start, warnings_of
-from training.trainer import fake_logits
+from training.scores import Score
 
 JUDGED = (VALIDATION, TEST)
 
 
 def measure(
-    trainer: Trainer,
+    score: Score,
     dataset: DatasetDict,
     rule: str,
-    output_dir: Path,
+    output_dir: Path | None,
     outside: Mapping[str, Dataset] | None = None,
     start: Start | None = None,
 ) -> Judgement:
     """Score validation, fit every decision there, then score and judge test, and the sets `outside`, with them.
 
-    Every score behind the numbers is written to `output_dir/scores_<set>.csv`.
+    Every score behind the numbers is written to `output_dir/scores_<set>.csv`; None: nowhere. Clips without a score are
+    counted and left out; a set without any score is left out.
 
     Args:
         rule: of `choose_threshold`.
         start: the start checkpoint on the same clips, to be compared with; see `measure_base`.
+
+    Raises:
+        UserError: no real, or no fake, clip of validation has a score.
     """
     parts = {name: dataset[name] for name in JUDGED if name in dataset} | dict(outside or {})
-    scored = {name: scored_rows(rows, _predict(trainer, rows)) for name, rows in parts.items()}
+    logits = {name: score(rows, name) for name, rows in parts.items()}
+    scored = with_scores(parts, logits)
+    _require_both_classes(scored.get(VALIDATION))
     validation = scored[VALIDATION]
     point = choose_threshold(validation.scores, validation.labels, rule=rule)
     judge = fitted_judge(validation, point.threshold, rule)
-    if trainer.is_world_process_zero():
-        write_scores(output_dir, parts, scored)
-    judgement = judged(scored, judge)
+    if output_dir is not None:
+        write_scores(output_dir, {name: parts[name] for name in scored}, logits)
+    unscored = sum(int(np.isnan(found).sum()) for found in logits.values())
+    judgement = replace(judged(scored, judge), unscored=unscored)
     if start is None:
         return judgement
-    differences = {name: compare(clips, judge, start.clips[name], start.judge) for name, clips in scored.items()}
+    both = [name for name in scored if name in start.clips]
+    differences = {name: compare(scored[name], judge, start.clips[name], start.judge) for name in both}
     base = Base(None, start.judge.threshold, judged(start.clips, start.judge).sets, differences)
     return replace(judgement, base=base, warnings=tuple(warnings_of(differences, list(outside or {}))))
 
 
 def measure_base(
-    trainer: Trainer, dataset: DatasetDict, stored: dict[str, Any] | None, outside: Mapping[str, Dataset] | None = None
+    score: Score, dataset: DatasetDict, stored: dict[str, Any] | None, outside: Mapping[str, Dataset] | None = None
 ) -> Start:
     """The start checkpoint, which is a detector, as it is, on the clips that the trained one will be judged on.
 
@@ -64,8 +73,8 @@ def measure_base(
         stored: the `detector` entry of its config; without a threshold there it is judged at fake_probability 0.5.
     """
     parts = {name: dataset[name] for name in JUDGED if name in dataset} | dict(outside or {})
-    judge = Judge.of_checkpoint(stored or {}) or Judge.by_default()
-    return Start(judge, {name: scored_rows(rows, _predict(trainer, rows)) for name, rows in parts.items()})
+    logits = {name: score(rows, f"{name}, before training") for name, rows in parts.items()}
+    return Start(Judge.of_checkpoint(stored or {}) or Judge.by_default(), with_scores(parts, logits))
 
 
 def fitted_judge(validation: ScoredClips, threshold: float, rule: str) -> Judge:
@@ -83,25 +92,34 @@ def judged(scored: Mapping[str, ScoredClips], judge: Judge, resamples: int = RES
     """Every set by one judge; those beside validation and test are from elsewhere."""
     roles = {name: name if name in JUDGED else OUT_OF_DOMAIN for name in scored}
     sets = {name: measure_set(clips, judge, roles[name], resamples) for name, clips in scored.items()}
-    return Judgement(judge.threshold, judge.decisions, sets, resamples=resamples)
+    unscored = sum(clips.unscored for clips in scored.values())
+    return Judgement(judge.threshold, judge.decisions, sets, resamples=resamples, unscored=unscored)
 
 
-def scored_rows(rows: Dataset, scores: np.ndarray) -> ScoredClips:
-    """Rows of a dataset with the labels 0 real and 1 fake, and their fake logits, shape (rows,)."""
-    return ScoredClips.of(scores, rows["label"], {name: rows[name] for name in FACTS if name in rows.column_names})
+def with_scores(parts: Mapping[str, Dataset], logits: Mapping[str, np.ndarray]) -> dict[str, ScoredClips]:
+    """The sets of which some clip has a score.
+
+    Args:
+        parts: rows with the labels 0 real and 1 fake. logits: fake logits, shape (rows,), NaN for rows without a score.
+    """
+    found = {n: ScoredClips.of_rows(logits[n], np.asarray(rows["label"]), rows) for n, rows in parts.items()}
+    return {name: clips for name, clips in found.items() if clips is not None}
 
 
-def _predict(trainer: Trainer, split: Dataset) -> np.ndarray:
-    output = trainer.predict(split)
-    if not np.array_equal(output.label_ids, np.asarray(split["label"])):
-        raise RuntimeError("the trainer returned predictions in another order than the dataset's rows")
-    return fake_logits(output.predictions)
-
-
-def write_scores(folder: Path, parts: Mapping[str, Dataset], scored: Mapping[str, ScoredClips]) -> None:
+def write_scores(folder: Path, parts: Mapping[str, Dataset], logits: Mapping[str, np.ndarray]) -> None:
     """scores_<set>.csv: one row a clip, in the dataset's order, with what is known of where it was cut from."""
     for name, rows in parts.items():
-        _write_scores(folder / f"scores_{name.replace('/', '_')}.csv", rows, scored[name].scores)
+        _write_scores(folder / f"scores_{name.replace('/', '_')}.csv", rows, logits[name])
+
+
+def _require_both_classes(validation: ScoredClips | None) -> None:
+    heard = set() if validation is None else set(validation.labels.tolist())
+    for label, name in enumerate(LABELS):
+        if label not in heard:
+            raise UserError(
+                f"no {name} clip of the validation split can be scored (nobody speaks in them, they are shorter than "
+                "half a second, or they cannot be decoded), so that no threshold can be chosen; build the dataset again"
+            )
 
 
 def _write_scores(path: Path, split: Dataset, scores: np.ndarray) -> None:
@@ -113,4 +131,5 @@ def _write_scores(path: Path, split: Dataset, scores: np.ndarray) -> None:
         writer.writerow([*columns, "label", "fake_logit", "fake_probability"])
         for i, (label, score) in enumerate(zip(split["label"], scores, strict=True)):
             row = [meta[i][c] for c in columns] if meta else []
-            writer.writerow([*row, names[label], repr(float(score)), repr(fake_probability(float(score)))])
+            known = [repr(float(score)), repr(fake_probability(float(score)))] if np.isfinite(score) else ["", ""]
+            writer.writerow([*row, names[label], *known])

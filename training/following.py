@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from transformers import ProgressCallback, TrainerCallback
+from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
 from data_prep.errors import UserError
@@ -38,14 +38,31 @@ def require_reporters(names: Sequence[str]) -> None:
 
 
 class OneLineProgress(ProgressCallback):
-    """The usual bar; logged values as one readable line instead of a dict."""
+    """The usual bar, for a terminal; logged values as one readable line instead of a dict."""
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict | None = None, **kwargs: Any) -> None:
-        if not state.is_world_process_zero or self.training_bar is None or not logs:
-            return
-        values = [f"{name} {float(logs[name]):.4g}" for name in _SHOWN if name in logs]
-        if values:
-            self.training_bar.write(f"step {state.global_step}: " + ", ".join(values), file=sys.stderr)
+        if state.is_world_process_zero and self.training_bar is not None and (line := _line(state.global_step, logs)):
+            self.training_bar.write(line, file=sys.stderr)
+
+
+class LinesOnly(TrainerCallback):
+    """The logged values alone, for a log file: a bar would fill it with carriage returns and escape sequences."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict | None = None, **kwargs: Any) -> None:
+        if state.is_world_process_zero and (line := _line(f"{state.global_step} of {state.max_steps}", logs)):
+            print(line, file=sys.stderr, flush=True)
+
+
+def follow_progress(trainer: Trainer) -> None:
+    """Replace transformers' own report of the progress by one that suits where stderr goes."""
+    bar = trainer.pop_callback(ProgressCallback) is not None
+    trainer.pop_callback(PrinterCallback)
+    trainer.add_callback(OneLineProgress() if bar and sys.stderr.isatty() else LinesOnly())
+
+
+def _line(step: int | str, logs: dict | None) -> str | None:
+    values = [f"{name} {float(logs[name]):.4g}" for name in _SHOWN if name in logs] if logs else []
+    return f"step {step}: " + ", ".join(values) if values else None
 
 
 class StopAfter(TrainerCallback):

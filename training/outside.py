@@ -20,7 +20,7 @@ from training.recipe import Recipe
 
 @dataclass(frozen=True)
 class Start:
-    """The start checkpoint as it came: how it decides, and every set with its fake logits."""
+    """The start checkpoint as it came: how it decides, and the clips of every set that it can score."""
 
     judge: Judge
     clips: Mapping[str, ScoredClips]

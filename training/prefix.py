@@ -181,7 +181,7 @@ def _write(
     shape = (int(offsets[-1]), model.config.hidden_size)
     states = np.lib.format.open_memmap(place / f"{name}.npy", mode="w+", dtype=np.float32, shape=shape)
     order = np.argsort(frames, kind="stable")  # clips of a batch are of like length, so that little is padded
-    with tqdm(total=len(split), desc=f"frozen prefix, {name}", unit="clip", file=sys.stderr) as bar:
+    with tqdm(total=len(split), desc=f"frozen prefix, {name}", unit="clip", file=sys.stderr, disable=None) as bar:
         for start in range(0, len(order), _CLIPS_AT_ONCE):
             chosen = order[start : start + _CLIPS_AT_ONCE]
             hidden = _below(model, extractor, [load_audio(split[int(i)]["audio"]["bytes"]) for i in chosen], depth)

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from data_prep.audio import SAMPLING_RATE, AudioError, load_audio
 from data_prep.errors import UserError, run_command
+from data_prep.version import add_version
 from evaluation.figures import STYLE
 from training.augment import Augmentation, Step, known_presets, load_augmentation
 
@@ -61,6 +62,7 @@ def main() -> int:
         prog="python -m training.show_augmentation",
         description="Draw what an augmentation does to a clip: each effect alone, then three draws of the whole.",
     )
+    add_version(parser)
     parser.add_argument("augmentation", help=f"preset ({known_presets()}) or YAML file")
     parser.add_argument("clip", type=Path, help="audio file; its first 4 s are shown")
     parser.add_argument(

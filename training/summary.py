@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 from data_prep.errors import run_command
+from data_prep.version import add_version
+from evaluation.text import side_by_side
 from judging.record import OUT_OF_DOMAIN, TEST, JudgedSet
 from judging.run import RESULTS, RunRecord, read_run
 
@@ -33,13 +35,11 @@ def format_results(results: RunRecord, folder: Path) -> str:
             columns["test, before fine-tuning"] = before[name]
         elif found.role == OUT_OF_DOMAIN and name in before:
             columns[f"{name}, before"] = before[name]
-    width = max(36, *map(len, columns)) + 3
-    lines = [f"{'':<18}" + "".join(f"{title:<{width}}" for title in columns)]
-    for title, key in _ROWS:
-        lines.append(f"{title:<18}" + "".join(f"{found.metrics[key]!s:<{width}}" for found in columns.values()))
+    values = [(title, [str(found.metrics[key]) for _, key in _ROWS]) for title, found in columns.items()]
+    lines = side_by_side([title for title, _ in _ROWS], values)
     threshold = judgement.threshold
     rule = (threshold.rule or "an unnamed rule").replace("_", " ")
-    lines.append(f"{'threshold':<18}fake_probability >= {threshold.fake_probability:.4f} ({rule}, on validation)")
+    lines.append(f"{'threshold':<20}fake_probability >= {threshold.fake_probability:.4f} ({rule}, on validation)")
     lines.append("[low, high]: 95 % intervals over recordings")
     notes = {found.metrics[key].warning for found in columns.values() for _, key in _ROWS}
     lines += [f"note: {note}" for note in sorted(notes - {None})]
@@ -49,7 +49,7 @@ def format_results(results: RunRecord, folder: Path) -> str:
         said = ", left out of the layers" if padding["layers_skip_it"] else ""
         if "grouped_by_length" in padding:
             said += f"; grouped by length it would be {padding['grouped_by_length']:.1%}"
-        lines.append(f"{'padding':<18}{sum(shares) / len(shares):.1%} of the training batches{said}")
+        lines.append(f"{'padding':<20}{sum(shares) / len(shares):.1%} of the training batches{said}")
     lines.append(f"detector  {folder}\ncard      {folder / 'README.md'}")
     return "\n".join(line.rstrip() for line in lines)
 
@@ -64,6 +64,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m training.summary", description="Print what the training run in OUT measured."
     )
+    add_version(parser)
     parser.add_argument("folder", metavar="OUT", type=Path, help="output folder of train_wav2vec2.py")
     arguments = parser.parse_args()
 

@@ -14,7 +14,6 @@ from transformers import (
     EvalPrediction,
     FeatureExtractionMixin,
     PreTrainedModel,
-    ProgressCallback,
     Trainer,
     TrainerCallback,
 )
@@ -23,7 +22,7 @@ from evaluation.metrics import detection_metrics
 from scoring.inputs import has_fixed_length
 from training.augment import load_augmentation
 from training.collator import Collator, EpochOfCollator
-from training.following import OneLineProgress, StopAfter, StopOnInterrupt, out_of_memory, require_finite
+from training.following import StopAfter, StopOnInterrupt, follow_progress, out_of_memory, require_finite
 from training.layer_rates import decayed_groups
 from training.objective import REPORTED, Objective, balanced_weights
 from training.one_dnn import use_one_dnn
@@ -108,8 +107,7 @@ def build_trainer(
     if not has_fixed_length(extractor):
         trainer.padding = PaddingMeter()
         trainer.add_callback(trainer.padding)
-    if trainer.pop_callback(ProgressCallback):
-        trainer.add_callback(OneLineProgress())
+    follow_progress(trainer)
     return trainer
 
 

@@ -10,8 +10,8 @@ from data_prep.errors import UserError
 from data_prep.layouts import asvspoof, fake_or_real, folders, in_the_wild, metadata, mlaad, wavefake
 from data_prep.layouts.base import Reading, Row, Tree
 
-AUTO = "auto"
-__all__ = ["AUTO", "LAYOUT_NAMES", "Reading", "Row", "Tree", "read_tree"]
+AUTO, FOLDERS = "auto", "folders"
+__all__ = ["AUTO", "FOLDERS", "LAYOUT_NAMES", "Reading", "Row", "Tree", "read_tree"]
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ _READERS: dict[str, Callable[[Tree], Reading]] = {
     **{name: layout.read for name, layout in _CORPORA.items()},
     "audiofolder": partial(metadata.read, audiofolder=True),
     "metadata": metadata.read,
-    "folders": folders.read,
+    FOLDERS: folders.read,
 }
-LAYOUT_NAMES = (AUTO, "folders", "metadata", *_CORPORA, "audiofolder", "hub")
+LAYOUT_NAMES = (AUTO, FOLDERS, "metadata", *_CORPORA, "audiofolder", "hub")
 
 
 def read_tree(tree: Tree, layout: str = AUTO) -> Reading:

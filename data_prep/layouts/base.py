@@ -24,6 +24,7 @@ class Row:
         generator: what made a fake; "human" for real.
         split: train, validation or test where the corpus itself says so.
         group: what else it was made from (the utterance that a vocoder copied); rows that share it stay in one split.
+        page, kind, family, year, licence: see `data_prep.schema`.
     """
 
     file: AudioFile
@@ -34,6 +35,11 @@ class Row:
     language: str | None = None
     split: str | None = None
     group: str | None = None
+    page: str | None = None
+    kind: str | None = None
+    family: str | None = None
+    year: int | None = None
+    licence: str | None = None
 
     def __post_init__(self) -> None:
         if self.label == "real":

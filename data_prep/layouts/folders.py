@@ -1,4 +1,7 @@
-"""Recordings without a list of labels: folder names tell the class, or else file names."""
+"""Recordings without a list of labels: folder names tell the class, or else file names.
+
+Who speaks and what made a fake, the folders below those may tell: see `subfolders`, which looks at all inputs at once.
+"""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from data_prep.files import AudioFile
 from data_prep.labels import LABELS, label_of_folders
 from data_prep.layouts import folders
 from data_prep.layouts.base import Reading, Row, Tree, examples
-from data_prep.layouts.tables import column_names, known, label_of_cell, read_table, split_of
+from data_prep.layouts.tables import column_names, known, label_of_cell, read_table, split_of, year_of
 
 AUDIOFOLDER_NAMES = ("metadata.csv", "metadata.jsonl")
 
@@ -99,6 +99,11 @@ def _entries(tree: Tree, table: AudioFile) -> Iterator[tuple[str, Row | None]]:
                 language=known(cells.get("language")),
                 split=split_of(cells.get("split")),
                 group=known(cells.get("group")),
+                page=known(cells.get("page")),
+                kind=known(cells.get("kind")),
+                family=known(cells.get("family")),
+                year=year_of(cells.get("year")),
+                licence=known(cells.get("licence")),
             ),
         )
 

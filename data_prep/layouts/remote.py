@@ -13,7 +13,7 @@ from data_prep.files import AUDIO_EXTENSIONS, AudioFile
 from data_prep.hub import cache_only, check_name, first_line, offline_hint
 from data_prep.labels import label_of_tokens
 from data_prep.layouts.base import Reading, Row
-from data_prep.layouts.tables import COLUMNS, known, split_of
+from data_prep.layouts.tables import COLUMNS, known, split_of, year_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -132,6 +132,11 @@ def _rows(hub_id: str, data: Dataset, columns: Mapping[str, str], split: str | N
                 text.get("language"),
                 split_of(text.get("split")) or split,
                 text.get("group"),
+                text.get("page"),
+                text.get("kind"),
+                text.get("family"),
+                year_of(text.get("year")),
+                text.get("licence"),
             )
         )
     return rows

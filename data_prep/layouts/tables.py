@@ -22,6 +22,11 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "language": ("language", "lang", "locale"),
     "split": ("split", "subset", "partition", "fold"),
     "group": ("group_id", "group", "source", "source_id", "original_file"),
+    "page": ("page",),
+    "kind": ("kind",),
+    "family": ("family",),
+    "year": ("year",),
+    "licence": ("licence", "license"),
 }
 _SPLIT_NAMES = {
     "train": ("train", "training", "trn"),
@@ -85,6 +90,12 @@ def column_names(rows: list[dict[str, str]]) -> dict[str, str]:
 def known(text: str | None) -> str | None:
     """A cell, or None when it is one of the ways to write that nothing is known."""
     return None if text is None or text.strip().lower() in _UNKNOWN else text.strip()
+
+
+def year_of(text: str | None) -> int | None:
+    """The year that a cell names; None for anything else."""
+    year = (known(text) or "").removesuffix(".0")  # what pandas makes of a column that has gaps
+    return int(year) if year.isascii() and year.isdigit() and len(year) == 4 else None
 
 
 def split_of(text: str | None) -> str | None:

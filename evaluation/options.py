@@ -1,0 +1,90 @@
+"""What `python -m evaluation` was asked to do, one dataclass a command; its parser makes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from scoring.options import ScoringOptions
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """A report on a model.
+
+    Attributes:
+        scoring: the model and how it scores.
+        dataset: folder or Hub id; `split` of it is judged first.
+        output: folder for the results.
+        ood: datasets from elsewhere, folders or Hub ids, of which all splits are judged.
+        base_model: the checkpoint that the model was fine-tuned from, as the control.
+        leave_one_generator_out: train again without each generator in turn.
+        gate: conditions on the first set, such as "accuracy>=0.80".
+        resamples: of the bootstrap.
+    """
+
+    scoring: ScoringOptions
+    dataset: str
+    output: Path
+    split: str = "test"
+    ood: tuple[str, ...] = ()
+    base_model: str | None = None
+    leave_one_generator_out: bool = False
+    gate: tuple[str, ...] = ()
+    resamples: int = 2000
+
+    @property
+    def model(self) -> str:
+        """Folder or Hub id of the model that is judged."""
+        return self.scoring.model
+
+
+@dataclass(frozen=True)
+class ScoresOptions:
+    """A report on anybody's scores.
+
+    Attributes:
+        scores, labels: CSV files, one row a clip.
+        output: folder for the results.
+        column: of the score; None: one of the usual names.
+        lower_is_fake: the scores rise with genuineness.
+        threshold: fake from this score on, chosen elsewhere; None: chosen on rows of validation.
+        name: of the detector; None: that of the scores file.
+        gate, resamples: as in `ReportOptions`.
+    """
+
+    scores: Path
+    labels: Path
+    output: Path
+    column: str | None = None
+    lower_is_fake: bool = False
+    threshold: float | None = None
+    name: str | None = None
+    gate: tuple[str, ...] = ()
+    resamples: int = 2000
+
+
+@dataclass(frozen=True)
+class StressOptions:
+    """A model under bad conditions.
+
+    Attributes:
+        scoring, dataset, output, split, resamples: as in `ReportOptions`.
+        conditions: names of conditions or families; None: all.
+        max_clips: at most this many clips, drawn with `seed`; None: all.
+        seed: of everything drawn.
+    """
+
+    scoring: ScoringOptions
+    dataset: str
+    output: Path
+    split: str = "test"
+    conditions: tuple[str, ...] | None = None
+    max_clips: int | None = None
+    seed: int = 0
+    resamples: int = 2000
+
+    @property
+    def model(self) -> str:
+        """Folder or Hub id of the model that is tried."""
+        return self.scoring.model

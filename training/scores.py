@@ -1,0 +1,59 @@
+"""How a detector in training is scored: by the way that recordings take, the rows shared among the processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from accelerate import PartialState
+from accelerate.utils import gather_object
+from datasets import Dataset
+from transformers import Trainer
+
+from data_prep.labels import fake_index
+from scoring.checkpoint import Checkpoint, load_checkpoint
+from scoring.clips import ClipScores, score_clips
+from scoring.detector import Detector
+from scoring.options import ScoringOptions
+from training.recipe import Recipe
+
+# The fake logits (rows,) of a dataset under the name it is reported by, NaN where a row has no score.
+Score = Callable[[Dataset, str], np.ndarray]
+
+
+def score_of_trained(trainer: Trainer, recipe: Recipe) -> Score:
+    """Scores by the trainer's model as it will be saved: in float32 whatever it was trained in, with its windows.
+
+    The model leaves the trainer's mixed precision for good; LoRA has to be merged before.
+    """
+    model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False, keep_torch_compile=False)
+    own = recipe.arguments
+    checkpoint = Checkpoint(
+        model.eval(), trainer.processing_class, fake_index(model.config.id2label), None, own.window_s, own.hop_s
+    )
+    return _shared(checkpoint, str(trainer.args.device), recipe)
+
+
+def score_of_start(recipe: Recipe) -> Score:
+    """Scores by the checkpoint that training starts from, as it came, with the windows it stores.
+
+    Raises:
+        UserError: it cannot be scored with; see `load_checkpoint`.
+    """
+    device = str(recipe.training.device)
+    return _shared(load_checkpoint(recipe.arguments.model_name_or_path, device), device, recipe)
+
+
+def _shared(checkpoint: Checkpoint, device: str, recipe: Recipe) -> Score:
+    options = ScoringOptions(device=device, batch_size=recipe.training.per_device_eval_batch_size)
+    detector = Detector(checkpoint, options)
+    state = PartialState()
+
+    def score(rows: Dataset, title: str) -> np.ndarray:
+        mine = rows.select(range(state.process_index, len(rows), state.num_processes))
+        found = ClipScores.interleaved(gather_object([score_clips(detector, mine, title)]))
+        if state.is_main_process:
+            found.warn_of_unscored(title)
+        return found.logits
+
+    return score
