@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import matplotlib
 import numpy as np
@@ -42,7 +42,9 @@ class Curve:
     is_base: bool
 
 
-def save(path: Path, draw: Callable[[Axes], None], size: tuple[float, float] = _CURVE_SIZE) -> Path:
+def save(
+    path: Path | BinaryIO, draw: Callable[[Axes], None], size: tuple[float, float] = _CURVE_SIZE
+) -> Path | BinaryIO:
     """Draw into a PNG without anything in it that changes from run to run."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained")

@@ -25,7 +25,9 @@ def test_the_two_commands_come_first_and_ci_runs_the_test_command() -> None:
     first = [line.split("  ")[0] for line in commands()[:2]]
     assert first == ["make demo", "make test"]
     ci = [
-        line for line in (ROOT / ".ci/run").read_text().splitlines() if line and not line.startswith(("#", "set", "cd"))
+        line
+        for line in (ROOT / ".ci/run").read_text().splitlines()
+        if line and not line.startswith(("#", "set", "cd")) and not line.endswith("|| true")  # may fail: a browser
     ]
     assert ci == ["make test"]
 
