@@ -117,10 +117,10 @@ def _add_page(app: FastAPI) -> None:
 
     @app.get("/v1/model/card", include_in_schema=False)
     def card(request: Request) -> HTMLResponse:
-        """The model card and the names of the plots, for the page."""
+        """The model card and the places of the plots, which the page fetches with its key."""
         detector = service_of(request).ready()
         plots = "".join(
-            f'<figure><img src="/api/graph/{name}" alt="evaluation plot: {name.replace("_", " ")}" loading="lazy">'
+            f'<figure><img data-plot="/api/graph/{name}" alt="evaluation plot: {name.replace("_", " ")}">'
             f"<figcaption>{name.replace('_', ' ')}</figcaption></figure>"
             for name in graphs_of(detector)
         )

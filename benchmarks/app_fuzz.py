@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from benchmarks.served import served
@@ -22,13 +23,16 @@ CHECKS = (
 )  # fmt: skip
 
 
-def fuzz(url: str, examples: int, seconds: int, seed: int = 0) -> subprocess.CompletedProcess[str]:
+def fuzz(
+    url: str, examples: int, seconds: int, phases: str = "examples,coverage,fuzzing", seed: int = 0
+) -> subprocess.CompletedProcess[str]:
     """Run schemathesis against a server.
 
     Args:
         url: of the server.
         examples: requests of each route and phase, at most.
         seconds: for everything.
+        phases: of schemathesis, with commas.
 
     Raises:
         UserError: schemathesis is not installed.
@@ -38,10 +42,11 @@ def fuzz(url: str, examples: int, seconds: int, seed: int = 0) -> subprocess.Com
         raise UserError("schemathesis is missing; run: pip install 'speech-deepfake-detection[dev]'")
     command = [
         str(program), "run", f"{url}/openapi.json", "--max-examples", str(examples), "--seed", str(seed),
-        "--checks", ",".join(CHECKS), "--phases", "examples,coverage,fuzzing", "--continue-on-failure",
+        "--checks", ",".join(CHECKS), "--phases", phases, "--continue-on-failure",
         "--request-timeout", "60", "--generation-database", "none", "--workers", "2", "--no-color",
     ]  # fmt: skip
-    return subprocess.run(command, capture_output=True, text=True, timeout=seconds)
+    with tempfile.TemporaryDirectory() as place:  # it keeps what it found where it is started
+        return subprocess.run(command, capture_output=True, text=True, timeout=seconds, cwd=place)
 
 
 def main() -> int:

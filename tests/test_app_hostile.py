@@ -165,7 +165,7 @@ def test_files_that_are_not_audio_or_point_elsewhere_have_errors(server: tuple[s
 
 
 def test_names_with_paths_and_markup_stay_names(server: tuple[str, int], speech: np.ndarray) -> None:
-    for name in ("../../../../tmp/x.flac", "/etc/passwd", "<img src=x onerror=alert(1)>.flac", "a%00b.flac"):
+    for name in ("../../../../etc/x.flac", "/etc/passwd", "<img src=x onerror=alert(1)>.flac", "a%00b.flac"):
         status, data = post(server, encode_flac(speech[: 2 * RATE]), name)
         assert status == 200
         assert "/" not in data["rows"][0]["file"]

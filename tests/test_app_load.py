@@ -31,8 +31,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.mark.skipif(find_spec("locust") is None, reason="locust is not installed (extra dev)")
 def test_many_clients_at_once_lose_nothing(server: Served) -> None:
-    found = load(server, clients=16, requests=120, clip_s=2.0, detail="score", seconds=60)
-    assert (found.lost, found.server_errors, found.requests) == (0, 0, 120)
+    found = load(server, clients=16, requests=80, clip_s=2.0, detail="score", seconds=60)
+    assert (found.lost, found.server_errors, found.requests) == (0, 0, 80)
     assert found.p95_ms < 20_000
 
 
@@ -40,9 +40,9 @@ def test_many_clients_at_once_lose_nothing(server: Served) -> None:
     not Path(sys.executable).with_name("schemathesis").exists(), reason="schemathesis is not installed (extra dev)"
 )
 def test_requests_made_up_from_the_document_get_documented_answers(server: Served) -> None:
-    done = fuzz(server.url, examples=3, seconds=120)
+    done = fuzz(server.url, examples=8, seconds=120, phases="fuzzing")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
-    assert int(re.search(r"(\d+) generated", done.stdout)[1]) > 100
+    assert int(re.search(r"(\d+) generated", done.stdout)[1]) > 50
 
 
 def test_the_container_starts_the_server_where_the_space_looks_for_it() -> None:
@@ -87,3 +87,8 @@ def test_what_the_page_needs_is_installed_with_it() -> None:
     declared = (ROOT / "pyproject.toml").read_text()
     assert 'app = ["*.html", "static/*"]' in declared
     assert {path.suffix for path in (ROOT / "app/static").iterdir()} == {".css", ".js", ".svg"}
+
+
+def test_the_readme_shows_the_page_in_a_small_picture() -> None:
+    picture = ROOT / "docs" / "images" / "page.png"
+    assert picture.stat().st_size < 200_000

@@ -37,7 +37,7 @@ def in_pieces(samples: np.ndarray, sizes: list[int]) -> list[np.ndarray]:
     return [samples[a:b] for a, b in zip(edges, edges[1:], strict=False)]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.data())
 def test_any_pieces_give_the_score_of_the_whole(detector: Detector, recording: np.ndarray, data: st.DataObject) -> None:
     start = data.draw(st.integers(0, 4 * RATE))
@@ -55,13 +55,13 @@ def test_any_pieces_give_the_score_of_the_whole(detector: Detector, recording: n
 def test_the_detector_in_the_box_streams_to_the_score_of_the_whole(speech: np.ndarray) -> None:
     detector = Detector.from_pretrained()
     stream = StreamingDetector(detector, update_s=None)
-    for piece in in_pieces(speech, [320] * 400 + [7777] * 20):
+    for piece in in_pieces(speech, [320] * 100 + [7777] * 20):
         stream.feed(piece)
     assert stream.finish().fake_probability == pytest.approx(detector.score(speech, RATE).fake_probability, abs=1e-6)
 
 
 def test_a_provisional_verdict_is_the_score_of_what_was_heard(detector: Detector, recording: np.ndarray) -> None:
-    stream, heard, checked = StreamingDetector(detector, update_s=0.25), 0, 0
+    stream, heard, checked = StreamingDetector(detector, update_s=0.5), 0, 0
     for piece in in_pieces(recording, [RATE // 4] * 80):
         heard += len(piece)
         for verdict in stream.feed(piece):
@@ -71,7 +71,7 @@ def test_a_provisional_verdict_is_the_score_of_what_was_heard(detector: Detector
                 assert (verdict.score.duration_s, verdict.score.windows) == (score.duration_s, score.windows)
                 checked += 1
             assert verdict.start_s < verdict.stop_s <= heard / RATE
-    assert checked > 20
+    assert checked > 10
 
 
 def test_there_is_no_verdict_before_there_is_speech_and_one_a_second_afterwards(
@@ -129,16 +129,16 @@ def test_samples_of_another_kind_and_a_finished_stream_are_refused(detector: Det
 
 
 def test_memory_does_not_grow_with_the_hours(tmp_path: Path, speech: np.ndarray) -> None:
-    """Twenty minutes in steps of four seconds, mostly silent so that the model has little to do."""
+    """Eight minutes in steps of four seconds, mostly silent so that the model has little to do."""
     folder = save_tiny(tmp_path / "model", detector={"threshold": 0.4, "window_s": 13.0, "hop_s": 13.0})
     stream = StreamingDetector(Detector.from_pretrained(folder), update_s=None)
     minute = np.concatenate((speech[: 2 * RATE], np.zeros(58 * RATE, "f4")))
     kept = []
     tracemalloc.start()
-    for _ in range(20):
+    for _ in range(8):
         for start in range(0, len(minute), 4 * RATE):
             stream.feed(minute[start : start + 4 * RATE])
         kept.append(tracemalloc.get_traced_memory()[0])
     tracemalloc.stop()
-    assert stream.finish().duration_s == 1200
-    assert kept[-1] - kept[1] < 1_000_000  # of 77 MB of samples
+    assert stream.finish().duration_s == 480
+    assert kept[-1] - kept[1] < 500_000  # of 31 MB of samples

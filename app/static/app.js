@@ -58,6 +58,7 @@ async function loadModel() {
   }
   // Written by the server from Markdown in which markup is switched off.
   $("card").innerHTML = await (await api.call("/v1/model/card")).text();
+  for (const image of $("card").querySelectorAll("[data-plot]")) image.src = URL.createObjectURL(await (await api.call(image.dataset.plot)).blob());
   const names = await api.json("/v1/examples");
   $("examples").append(...names.map((name) => el("button", { type: "button", class: "button quiet", onclick: () => addExample(name) }, name.replace("/", ": ").replace(/\.\w+$/, "").replaceAll("_", " "))));
   $("examples").hidden = names.length === 0;
@@ -75,8 +76,8 @@ function showFacts(model) {
   $("facts").replaceChildren(el("dl", { class: "facts" }, ...pairs.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, String(value))))));
   const cell = (value, interval) => value === null ? "not recorded" : `${(100 * value).toFixed(1)} %` + (interval ? ` [${(100 * interval.low).toFixed(1)}, ${(100 * interval.high).toFixed(1)}]` : "");
   const head = el("thead", {}, el("tr", {}, ...["Operating point", "P(fake) from", "real called fake", "fakes missed", "recordings", "remarks"].map((name) => el("th", { scope: "col" }, name))));
-  $("points").replaceChildren(head, el("tbody", {}, ...points.map((p) => el("tr", {}, el("td", {}, title(p)), el("td", {}, p.threshold.toFixed(3)),
-    el("td", {}, cell(p.fpr, p.fpr_interval)), el("td", {}, cell(p.fnr, p.fnr_interval)), el("td", {}, p.n_real ? `${p.n_real} real, ${p.n_fake} fake` : ""), el("td", {}, p.note ?? "")))));
+  $("points").replaceChildren(head, el("tbody", {}, ...points.map((p) => el("tr", {}, el("td", {}, title(p)), el("td", {}, p.threshold.toFixed(3) + (p.real_below < p.threshold ? `; real below ${p.real_below.toFixed(3)}` : "")),
+    el("td", {}, cell(p.fpr, p.fpr_interval)), el("td", {}, cell(p.fnr, p.fnr_interval)), el("td", {}, p.n_real ? `${p.n_real} real, ${p.n_fake} fake` : ""), el("td", {}, p.note ?? (p.name === "abstain" ? p.rule : ""))))));
 }
 
 $("point").addEventListener("change", async () => {
