@@ -16,7 +16,7 @@ from model_card.record import Record
 
 _TRUST = ", trust_remote_code=True"
 # Architectures whose code, or feature extractor's code as well, is saved beside the weights.
-_OWN_MODELS, _OWN_EXTRACTORS = frozenset(["compact-speech-detector"]), frozenset(["spectrogram"])
+_OWN_MODELS, _OWN_EXTRACTORS = frozenset(["compact-encoder-detector"]), frozenset(["spectrogram"])
 _HUB_METRICS = {"roc_auc": "roc_auc", "eer": "eer", "accuracy": "accuracy", "f1_fake": "f1"}
 
 
