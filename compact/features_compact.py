@@ -11,17 +11,15 @@ from torch.nn import functional
 from .configuration_compact import CompactConfig
 
 _ROW = 4096  # samples that are added up by halves
-_SHORTEST = 3200  # samples: less than 0.2 s is filled up with silence
 
 
 def levelled(samples: Tensor, config: CompactConfig) -> Tensor:
-    """A clip, shape (n,), without its offset and at the level of the training data, filled up to 0.2 s."""
+    """A clip, shape (n,), without its offset, at the level of the training data, between two stretches of silence."""
     samples = samples.float()
     samples = samples - _mean(samples)  # an offset says something about a sound card, and would count as level
     # In units of 2^-20, which changes no digit: exporting drops the addition of a constant as small as 1e-8.
     gain = 10 ** (config.level_db / 20) * 2**20 / (_mean(samples.square()).sqrt() * 2**20 + 1e-8 * 2**20)
-    missing = _SHORTEST - samples.shape[0]
-    return functional.pad(samples * gain, (0, missing)) if missing > 0 else samples * gain
+    return functional.pad(samples * gain, (config.edge, config.edge))
 
 
 def log_mel(samples: Tensor, filters: Tensor, config: CompactConfig) -> Tensor:
