@@ -35,7 +35,7 @@ class Attention(nn.Module):
         self.k_proj = Linear(width, width, bias=False)
 
     def forward(self, frames: Tensor, heard: Tensor) -> Tensor:
-        """(blocks, frames, width) to the same; `heard` of shape (blocks, frames) says which frames can be attended to."""
+        """(blocks, frames, width) to the same; `heard`, (blocks, frames), says which frames can be attended to."""
         parts = [
             project(frames).unflatten(2, (self.heads, -1)).transpose(1, 2)
             for project in (self.q_proj, self.k_proj, self.v_proj)

@@ -1,4 +1,4 @@
-"""What the layers are given of a clip, one clip at a time and of its own samples only, so that no padding can matter."""
+"""What the layers are given of a clip: of its own samples only, so that no padding can matter."""
 
 from __future__ import annotations
 

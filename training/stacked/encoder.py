@@ -3,50 +3,45 @@
 from __future__ import annotations
 
 import torch
-from transformers import AutoConfig, AutoModel, WhisperConfig
+from transformers import AutoConfig, AutoModel, PreTrainedModel, WhisperConfig
 
 from compact import CompactConfig, CompactForAudioClassification
 from data_prep.errors import UserError
 from data_prep.hub import cache_only, first_line, offline_hint
 
 
-def fresh_detector(source: str, layers: int) -> CompactForAudioClassification:
-    """A compact detector with convolutions and low layers of `source`; pooling and head are random.
+def load_encoder(model: CompactForAudioClassification, source: str) -> None:
+    """Give a compact detector, in place, the convolutions and as many layers as it has of a published encoder.
 
     Args:
         source: folder or Hub id of a Whisper model, or of a compact detector.
-        layers: how many transformer layers are taken.
 
     Raises:
-        UserError: it cannot be loaded, is of another architecture, or has fewer layers.
+        UserError: it cannot be loaded, is of another architecture or width, or has fewer layers.
     """
-    offline = cache_only()
     try:
-        given = AutoConfig.from_pretrained(source, local_files_only=offline)
-        if isinstance(given, CompactConfig):
-            there, heads, width, inner = given.layers, given.attention_heads, given.channels, given.inner_width
-        elif isinstance(given, WhisperConfig):
-            there, heads = given.encoder_layers, given.encoder_attention_heads
-            width, inner = given.d_model, given.encoder_ffn_dim
-        else:
-            raise ValueError(f"its model_type is {given.model_type}")
-        if there < layers:
-            raise ValueError(f"it has {there} layers, fewer than {layers}")
-        config = CompactConfig(
-            channels=width, layers=layers, attention_heads=heads, inner_width=inner,
-            mel_bins=given.mel_bins if isinstance(given, CompactConfig) else given.num_mel_bins,
-        )  # fmt: skip
-        kind = CompactForAudioClassification if isinstance(given, CompactConfig) else AutoModel
-        loaded = kind.from_pretrained(source, dtype=torch.float32, local_files_only=offline)
+        encoder = _encoder(source)
+        heads = encoder.layers[0].self_attn
+        if len(encoder.layers) < len(model.layers):
+            raise ValueError(f"it has {len(encoder.layers)} layers, fewer than {len(model.layers)}")
+        if getattr(heads, "num_heads", getattr(heads, "heads", None)) != model.config.attention_heads:
+            raise ValueError(f"its layers do not have {model.config.attention_heads} attention heads")
+        for name in ("conv1", "conv2"):
+            getattr(model, name).load_state_dict(getattr(encoder, name).state_dict())
+        for own, published in zip(model.layers, encoder.layers, strict=False):
+            own.load_state_dict(published.state_dict())
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(
             f"cannot take the encoder from {source} ({first_line(error)}); expected a Whisper model such as "
-            f"openai/whisper-base, or a compact detector{offline_hint(source)}"
+            f"openai/whisper-base, or a compact detector, of the geometry under `architecture:`{offline_hint(source)}"
         ) from error
-    model = CompactForAudioClassification(config)
-    encoder = getattr(loaded, "encoder", loaded)
-    model.conv1.load_state_dict(encoder.conv1.state_dict())
-    model.conv2.load_state_dict(encoder.conv2.state_dict())
-    for own, published in zip(model.layers, encoder.layers, strict=False):
-        own.load_state_dict(published.state_dict())
-    return model
+
+
+def _encoder(source: str) -> PreTrainedModel:
+    offline = cache_only()
+    config = AutoConfig.from_pretrained(source, local_files_only=offline)
+    if isinstance(config, CompactConfig):
+        return CompactForAudioClassification.from_pretrained(source, dtype=torch.float32, local_files_only=offline)
+    if not isinstance(config, WhisperConfig):
+        raise ValueError(f"its model_type is {config.model_type}")
+    return AutoModel.from_pretrained(source, dtype=torch.float32, local_files_only=offline).encoder
