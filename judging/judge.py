@@ -87,24 +87,36 @@ class Judge:
         return self.decisions.calibration.probability(clips.scores, share) if known else None
 
 
-def measure_set(clips: ScoredClips, judge: Judge, role: str, resamples: int = RESAMPLES) -> JudgedSet:
+def measure_set(
+    clips: ScoredClips,
+    judge: Judge,
+    role: str,
+    resamples: int = RESAMPLES,
+    groups: Sequence[Any] | None = None,
+    with_parts: bool = True,
+) -> JudgedSet:
     """Facts, metrics, intervals, operating points and breakdowns of one set; without its series.
 
     Cllr, actDCF and the calibrated Brier score and ECE need a stored calibration and are undefined without one. The
     operating points of validation, where they were fitted, would say nothing.
+
+    Args:
+        groups: what is resampled as one, per clip; the recording where None is given.
+        with_parts: also judge the parts that `breakdowns` makes.
     """
     threshold = judge.threshold.value
     values = detection_metrics(clips.scores, clips.labels, threshold)
     both = 0 < clips.labels.sum() < len(clips)
     losses = _losses(clips, judge)
-    metrics = _estimates(clips, threshold, (*WITH_INTERVALS[: -len(OF_PROBABILITY)], *losses), resamples, losses)
+    names = (*WITH_INTERVALS[: -len(OF_PROBABILITY)], *losses)
+    metrics = _estimates(clips, threshold, names, resamples, losses, groups)
     metrics |= {name: Estimate(None) for name in OF_PROBABILITY if name not in losses}
     metrics["eer_threshold"] = Estimate(values["eer_threshold"])
     metrics["eer_interpolated"] = Estimate(interpolated_eer(clips.scores, clips.labels) if both else None)
     regrouped = {
-        unit: _estimates(clips, threshold, WITH_INTERVALS[: -len(OF_PROBABILITY)], resamples, {}, groups)
+        unit: _estimates(clips, threshold, WITH_INTERVALS[: -len(OF_PROBABILITY)], resamples, {}, of_unit)
         for unit in UNITS
-        if (groups := clips.groups(unit)) is not None
+        if (of_unit := clips.groups(unit)) is not None
     }
     applies = judge.decisions is not None and both and role != VALIDATION
     return JudgedSet(
@@ -115,7 +127,7 @@ def measure_set(clips: ScoredClips, judge: Judge, role: str, resamples: int = RE
         metrics=metrics,
         regrouped=regrouped,
         operating_points=applied(judge.decisions, clips, resamples) if applies else (),
-        breakdowns=breakdowns(clips, threshold, resamples),
+        breakdowns=breakdowns(clips, threshold, resamples) if with_parts else {},
         unscored=clips.unscored,
     )
 
@@ -188,10 +200,16 @@ def breakdowns(clips: ScoredClips, threshold: float, resamples: int = RESAMPLES)
     }
 
 
-def part(name: str, clips: ScoredClips, threshold: float, resamples: int = RESAMPLES) -> Part:
-    """Some clips of a set, judged."""
+def part(
+    name: str,
+    clips: ScoredClips,
+    threshold: float,
+    resamples: int = RESAMPLES,
+    groups: Sequence[Any] | None = None,
+) -> Part:
+    """Some clips of a set, judged; `groups` as for `measure_set`."""
     found = facts(clips.labels, clips.facts)
-    return Part(name, found.real, found.fake, estimates(clips, threshold, SHOWN, resamples))
+    return Part(name, found.real, found.fake, estimates(clips, threshold, SHOWN, resamples, groups))
 
 
 def applied(decisions: Decisions, clips: ScoredClips, resamples: int = RESAMPLES) -> tuple[AppliedPoint, ...]:

@@ -140,8 +140,8 @@ class JudgedSet:
             None is not defined on these clips.
         regrouped: the metrics again with intervals over "speakers" or "generators", where these are known.
         operating_points: of the detector, as fitted on validation; empty on validation and where there are none.
-        breakdowns: by column ("generator", "language", …) the parts of the set. A generator's part sets its fakes
-            against all real clips of the set.
+        breakdowns: by column ("generator", "language", …) the parts of the set. A generator's part, or that of a kind
+            of fakes, sets its fakes against all real clips of the set.
         series: only in reports.
     """
 
@@ -194,65 +194,6 @@ class Judgement:
     resamples: int | None = None
     unscored: int = 0
     warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Across:
-    """The same clips as they come through several channels.
-
-    Attributes:
-        real, fake: clips.
-        channels: by channel and metric.
-    """
-
-    name: str
-    real: int | None
-    fake: int
-    channels: dict[str, dict[str, Estimate]]
-
-
-@dataclass(frozen=True)
-class Families:
-    """Each generator family against the real clips of its fold, none of which was fitted on.
-
-    mean: ROC-AUC of the families by channel, each family counting once.
-    """
-
-    rows: tuple[Across, ...]
-    mean: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Strangers:
-    """Published samples by heads that never met one: by family, and all against the real clips of all folds."""
-
-    families: Families
-    pooled: Across
-
-
-@dataclass(frozen=True)
-class FalseAlarms:
-    """The fold and channel in which most real clips would be called fake."""
-
-    fold: int
-    channel: str
-    rate: float
-    clips: int
-
-
-@dataclass(frozen=True)
-class Generalisation:
-    """What held-out generators, channels and left-out recordings say; only runs that held some out can."""
-
-    folds: tuple[tuple[str, ...], ...]
-    families: Families
-    held_out: Across
-    without_published: Strangers | None
-    worst_false_alarms: FalseAlarms
-    test: Across
-    test_generators: tuple[Across, ...]
-    left_out: Across | None
-    left_out_groups: tuple[str, ...]
 
 
 @dataclass(frozen=True)
