@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from scoring.layers import save_shortened
 from scoring.listing import STDIN, list_files
 from scoring.options import ScoringOptions, TimelineOptions
 from scoring.portable import export
+from scoring.record import Record
 from scoring.sharding import (
     Shard,
     clear,
@@ -35,7 +36,7 @@ from scoring.sharding import (
 )
 from scoring.summary import Summary
 from scoring.timeline_files import TimelineWriter
-from scoring.writers import ScoreWriter
+from scoring.writers import ScoreWriter, scored_paths
 from training.launch import start_all_processes
 
 
@@ -91,7 +92,7 @@ def score_as_one_of_several(request: Request, shard: Shard) -> Summary:
         files,
         part_path(request.output, shard),
         resume=request.resume,
-        done=earlier_rows(request.output) if request.resume else frozenset(),
+        earlier=earlier_rows(request.output) if request.resume else (),
         timeline=timeline,
     )
     meet(shard)
@@ -109,6 +110,7 @@ def score_shard(
     *,
     resume: bool = False,
     done: Set[str] = frozenset(),
+    earlier: Sequence[Path] = (),
     timeline: TimelineOptions | None = None,
 ) -> Summary:
     """Score files one after the other, and write each row as soon as it is known. Needs no other process.
@@ -117,16 +119,22 @@ def score_shard(
         options: how; also which model, on which device.
         files: taken lazily.
         part: file for the rows: .csv, .jsonl or .parquet; None: CSV on stdout.
-        resume: keep the rows that `part` holds, and score what is missing.
+        resume: keep the rows with a score that `part` holds, and score what failed or is missing.
         done: paths of files that were scored elsewhere, and are left out.
+        earlier: files of rows of an earlier run; what has a score there is left out as well.
         timeline: where to write timelines.
 
     Raises:
-        UserError: the model cannot be loaded, or a file not be written.
+        UserError: the model cannot be loaded, a file not be written, or earlier rows were made by another model or
+            with other options.
     """
     detector = load_detector(options)
-    with ScoreWriter(part, resume) as writer:
-        done = done | writer.done
+    record = None if part is None else Record.of(detector)
+    for rows in earlier:
+        record.require_same(rows)
+    done = done.union(*map(scored_paths, earlier))
+    with ScoreWriter(part, resume, record) as writer:
+        done, failed = done | writer.done, frozenset(writer.failed)
         timelines = None
         if timeline is not None:
             timelines = TimelineWriter(timeline.folder, timeline.pictures, timeline.page, resume)
@@ -138,7 +146,7 @@ def score_shard(
                 if timelines is not None:
                     timelines.write(file.name, row, result)
                 writer.write(row)
-                summary.add(row)
+                summary.add(row, again=row.path in failed)
                 bar.update()
     return summary
 
