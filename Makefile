@@ -1,4 +1,4 @@
-# make demo · test · test-fast · lint · clean      (each makes .venv on first use)
+# make demo · app · test · test-fast · lint · space · clean      (each makes .venv on first use)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +8,7 @@ DEMO := out/demo
 # Whole files to a process, in conftest.py's order: what a file's tests share is made once.
 IN_TWO := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-fast lint clean
+.PHONY: demo app test test-fast lint space clean
 
 demo: $(INSTALLED)  ## recordings → dataset → fine-tuned, evaluated, documented detector → scored folder
 	rm -rf $(DEMO)
@@ -17,6 +17,15 @@ demo: $(INSTALLED)  ## recordings → dataset → fine-tuned, evaluated, documen
 	    --config configs/demo.yaml --dataset $(DEMO)/dataset --output_dir $(DEMO)/detector
 	$(BIN)/python infer.py examples/recordings --model $(DEMO)/detector --output $(DEMO)/scores.csv
 	@printf 'dataset   %s\nscores    %s (of all recordings, those it was trained on included)\n' $(DEMO)/dataset $(DEMO)/scores.csv
+
+app: $(INSTALLED)  ## page, API and live socket at http://127.0.0.1:7860; e.g. make app OPTIONS="--model out/demo/detector"
+	$(BIN)/python -m app $(OPTIONS)
+
+space:  ## what to push to a Hugging Face Space: the project, with the Space's own README in front
+	rm -rf out/space && mkdir -p out/space
+	git archive HEAD | tar -x -C out/space
+	cp app/README.md out/space/README.md
+	@echo out/space
 
 test: $(INSTALLED)  ## everything
 	$(BIN)/python -m pytest $(IN_TWO)

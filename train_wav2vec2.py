@@ -7,12 +7,14 @@ accelerate launch train_wav2vec2.py --config configs/wav2vec2_xlsr.yaml --datase
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from transformers import set_seed
 from transformers.utils.logging import disable_progress_bar
 
 from data_prep.errors import run_command
+from judging.run import RunRecord
 from model_card.build import write_card
 from training.arguments import parse_recipe
 from training.convex_run import fit_convex
@@ -27,7 +29,7 @@ from training.output import prepare_output, push, save_detector
 from training.outside import load_outside
 from training.plan import describe_plan
 from training.prefix import build_cache
-from training.record import describe_run
+from training.record import describe_run, describe_training
 from training.scores import score_of_start, score_of_trained
 from training.summary import format_results
 from training.trainer import build_trainer, train_from_cache, train_or_stop
@@ -63,13 +65,15 @@ def train() -> None:
     if recipe.convex:
         if not main_process:
             return  # a convex fit gains nothing from more processes
-        results = describe_run(recipe, model, dataset) | fit_convex(recipe, model, dataset)
+        facts = describe_run(recipe, model, dataset)
+        judgement, generalisation, training = fit_convex(recipe, model, dataset)
+        results = RunRecord(replace(facts, training=training), judgement, generalisation)
     else:
         trainer = build_trainer(recipe, model, extractor, dataset)
-        base, start = {}, None
+        start = None
         if starts_as_detector(recipe):
             stored = getattr(model.config, "detector", None)
-            base, start = measure_base(score_of_start(recipe), dataset, stored, outside)
+            start = measure_base(score_of_start(recipe), dataset, stored, outside)
         if recipe.arguments.cache_prefix:
             with arguments.main_process_first(local=False, desc="computing the frozen prefix"):
                 place = Path(recipe.arguments.cache_dir or folder / "prefix_cache")
@@ -77,19 +81,19 @@ def train() -> None:
             train_from_cache(trainer, checkpoint, cache)
         else:
             train_or_stop(trainer, checkpoint)
-        facts = describe_run(recipe, model, dataset, trainer)
+        facts = describe_run(recipe, model, dataset, describe_training(recipe, trainer), search_facts(recipe, folder))
         model = trainer.accelerator.unwrap_model(model)
         if recipe.lora:
             merge_lora(model)
         score, written = score_of_trained(trainer, recipe), folder if main_process else None
-        results = measure(score, dataset, recipe.arguments.threshold_rule, written, outside, start)
-        results = facts | base | results | search_facts(recipe, folder)
+        judgement = measure(score, dataset, recipe.arguments.threshold_rule, written, outside, start)
+        results = RunRecord(facts, judgement)
     if main_process:
         save_detector(folder, model, extractor, recipe, results)
-        if results["training"]["history"]:
-            write_history(folder, results["training"]["history"], results["training"]["best_step"])
+        if results.facts.training.history:
+            write_history(folder, results.facts.training)
         write_card(folder)
-        for warning in results.get("warnings", []):
+        for warning in results.judgement.warnings:
             print(f"warning: {warning}", file=sys.stderr)
         print(format_results(results, folder))
         if recipe.push_to_hub:

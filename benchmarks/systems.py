@@ -28,6 +28,7 @@ from benchmarks.systems_speed import kept, realtime, seconds_per_epoch
 from benchmarks.systems_table import draw_table, markdown
 from data_prep.errors import EXIT_SOME_FAILED, UserError, run_command
 from data_prep.files import find_audio_files
+from judging.run import RESULTS, read_run
 from scoring.clips import score_clips
 from scoring.detector import Detector
 from training.data import load_splits
@@ -99,10 +100,10 @@ def train(name: str, arguments: argparse.Namespace, folder: Path) -> str | None:
 def _system(name: str, arguments: argparse.Namespace, test: Dataset, seen: set[str] | None) -> Row:
     folder = arguments.output / name
     try:
-        error = None if (folder / "results.json").is_file() else train(name, arguments, folder)
+        error = None if (folder / RESULTS).is_file() else train(name, arguments, folder)
         if error:
             return Row(name, error=error)
-        results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        results = read_run(folder / RESULTS)
         scores = score_column(folder / "scores_test.csv", len(test))
         speed = kept(
             folder / "speed.json",

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from datasets import Dataset
 
-from evaluation.clips import FACTS, ScoredClips
-from evaluation.intervals import bootstrap_intervals, paired_difference
-from evaluation.metrics import detection_metrics
+from evaluation.intervals import Estimate, paired_difference
+from judging.clips import FACTS, ScoredClips
+from judging.codec import to_json
+from judging.judge import Judge, estimates
+from judging.run import RunRecord
 from scoring.detector import Detector
 
 SHOWN = ("accuracy", "f1_fake", "recall_fake", "recall_real", "balanced_accuracy", "roc_auc", "eer")
@@ -25,13 +27,21 @@ FEW_FAKES = 10  # generators with fewer clips are pooled
 
 
 @dataclass(frozen=True)
+class Fakes:
+    """Part of the fakes of the test split: how many, and their ROC-AUC against all its real clips."""
+
+    clips: int
+    roc_auc: Estimate
+
+
+@dataclass(frozen=True)
 class Row:
     """One system. Values are None where they do not apply or the data do not define them.
 
     Attributes:
-        measured: metric to {"value", "low", "high"}: 95 % intervals over speakers and voices, or recordings.
+        measured: by metric, with 95 % intervals over speakers and voices, or recordings.
         over_constant: accuracy and balanced accuracy minus those of the constant classifier, likewise.
-        generators: part of the fakes to {"fakes", "roc_auc"}: against all real clips of the test split.
+        generators: parts of the fakes by name.
     """
 
     name: str
@@ -40,25 +50,25 @@ class Row:
     epoch_s: float | None = None
     search_s: float | None = None
     realtime: float | None = None
-    measured: dict[str, dict[str, float | None]] = field(default_factory=dict)
-    over_constant: dict[str, dict[str, float | None]] = field(default_factory=dict)
-    generators: dict[str, dict[str, Any]] = field(default_factory=dict)
+    measured: dict[str, Estimate] = field(default_factory=dict)
+    over_constant: dict[str, Estimate] = field(default_factory=dict)
+    generators: dict[str, Fakes] = field(default_factory=dict)
     error: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return asdict(self)
+        return to_json(self)
 
     def summary(self) -> str:
         """One line for a terminal."""
         if self.error:
             return f"{self.name}: failed: {self.error}"
-        return f"{self.name}: ROC-AUC {self.measured['roc_auc']['value']:.3f}"
+        return f"{self.name}: ROC-AUC {self.measured['roc_auc'].value:.3f}"
 
 
 def trained_row(
     name: str,
-    results: dict[str, Any],
+    results: RunRecord,
     scores: np.ndarray,
     speed: dict[str, float | None],
     test: Dataset,
@@ -72,14 +82,14 @@ def trained_row(
         speed: {"realtime", "epoch_s"}.
         seen: generators of the training split; None: the dataset does not know them.
     """
-    training = results["training"]
+    facts = results.facts
     return Row(
         name,
-        parameters=results["model"]["parameters"],
-        epochs=training["epochs"],
-        search_s=results.get("search", {}).get("seconds"),
+        parameters=facts.model.parameters,
+        epochs=facts.training.epochs,
+        search_s=(facts.search or {}).get("seconds"),
         **speed,
-        **_judged(scores, results["threshold"]["fake_logit"], test, seen),
+        **_judged(scores, results.judgement.threshold.value, test, seen),
     )
 
 
@@ -92,7 +102,7 @@ def untrained_row(
     seen: set[str] | None,
 ) -> Row:
     """A detector as it was found, at its own threshold."""
-    limit = float(np.log(detector.threshold) - np.log1p(-detector.threshold))
+    limit = Judge.of_checkpoint({"threshold": detector.threshold}).threshold.value
     parameters = sum(p.numel() for p in detector.checkpoint.model.parameters())
     return Row(name + UNTRAINED, parameters=parameters, **speed, **_judged(scores, limit, test, seen))
 
@@ -101,7 +111,7 @@ def constant_row(test: Dataset, seen: set[str] | None) -> Row:
     """Always the class that is more frequent in the test split: the best that can be done without listening."""
     threshold = _constant_threshold(test["label"])
     found = _judged(np.zeros(len(test)), threshold, test, seen)
-    found["measured"]["eer"] = {"value": None, "low": None, "high": None}  # it ranks nothing
+    found["measured"]["eer"] = Estimate(None)  # it ranks nothing
     return Row("always fake" if threshold == 0 else "always real", **found)
 
 
@@ -122,20 +132,13 @@ def _judged(scores: np.ndarray, threshold: float, test: Dataset, seen: set[str] 
     test, scores = test.select(np.flatnonzero(np.isfinite(scores))), scores[np.isfinite(scores)]
     clips = ScoredClips.of(scores, test["label"], {c: test[c] for c in FACTS if c in test.column_names})
     groups = clips.groups("speakers") or clips.groups()
-    values = detection_metrics(clips.scores, clips.labels, threshold)
-    intervals = bootstrap_intervals(clips.scores, clips.labels, groups, threshold, SHOWN)
     fixed, limit = np.zeros(len(clips)), _constant_threshold(clips.labels)
     over = paired_difference(
         clips.scores, fixed, clips.labels, groups, threshold, limit, ("accuracy", "balanced_accuracy")
     )
     return {
-        "measured": {
-            name: {"value": values[name], "low": intervals[name].low, "high": intervals[name].high} for name in SHOWN
-        },
-        "over_constant": {
-            name: {"value": found.difference, "low": found.interval.low, "high": found.interval.high}
-            for name, found in over.items()
-        },
+        "measured": estimates(clips, threshold, SHOWN, groups=groups),
+        "over_constant": {name: found.difference for name, found in over.items()},
         "generators": {} if seen is None else _by_generator(clips, threshold, seen),
     }
 
@@ -145,7 +148,7 @@ def _constant_threshold(labels: Sequence[int]) -> float:
     return 0.0 if 2 * int(np.sum(labels)) >= len(labels) else 1.0
 
 
-def _by_generator(clips: ScoredClips, threshold: float, seen: set[str]) -> dict[str, dict[str, Any]]:
+def _by_generator(clips: ScoredClips, threshold: float, seen: set[str]) -> dict[str, Fakes]:
     """ROC-AUC of the fakes of seen generators, of held-out ones, and of each held-out one, against all real clips."""
     names = np.array([str(g) for g in clips.facts["generator"]])
     fake = clips.labels == 1
@@ -160,7 +163,6 @@ def _by_generator(clips: ScoredClips, threshold: float, seen: set[str]) -> dict[
         if part.any():
             chosen = clips.take(part | ~fake)
             groups = chosen.groups("speakers") or chosen.groups()
-            value = detection_metrics(chosen.scores, chosen.labels, threshold)["roc_auc"]
-            interval = bootstrap_intervals(chosen.scores, chosen.labels, groups, threshold, ("roc_auc",))["roc_auc"]
-            found[name] = {"fakes": int(part.sum()), "value": value, "low": interval.low, "high": interval.high}
+            auc = estimates(chosen, threshold, ("roc_auc",), groups=groups)["roc_auc"]
+            found[name] = Fakes(int(part.sum()), auc)
     return found

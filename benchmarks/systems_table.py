@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.systems_rows import HELD_OUT, SEEN, UNTRAINED, Row
 from evaluation.figures import FAKE, GRID, INK, MUTED, REAL, save_grid
-from evaluation.text import with_interval
+from evaluation.intervals import Estimate
 
 _HEADS = (
     "system", "accuracy", "F1", "TPR", "TNR", "ROC-AUC", "EER", "parameters", "epochs", "s per epoch", "× realtime",
@@ -33,7 +33,7 @@ def markdown(rows: Sequence[Row], facts: dict[str, Any]) -> str:
     parts = next((list(row.generators) for row in rows if row.generators), [])
     if parts:
         fakes = next(row.generators for row in rows if row.generators)
-        heads = ["ROC-AUC against all real clips", *(f"{part} ({fakes[part]['fakes']})" for part in parts)]
+        heads = ["ROC-AUC against all real clips", *(f"{part} ({fakes[part].clips})" for part in parts)]
         body = [[row.name, *(_ranked(row, part) for part in parts)] for row in rows[1:] if row.generators]
         lines += ["", *_table(heads, body)]
     lines += ["", *(f"{row.name} failed: {row.error}" for row in rows if row.error)]
@@ -54,7 +54,7 @@ def draw_table(path: Path, rows: Sequence[Row]) -> None:
             _dot(ranking, row.measured["roc_auc"], y, INK, "o")
             for part, offset, colour in ((SEEN, -0.22, REAL), (HELD_OUT, 0.22, FAKE)):
                 if part in row.generators:
-                    _dot(ranking, row.generators[part], y + offset, colour, "s")
+                    _dot(ranking, row.generators[part].roc_auc, y + offset, colour, "s")
             for key, offset, colour in (
                 ("accuracy", 0, INK),
                 ("recall_real", -0.22, REAL),
@@ -79,13 +79,13 @@ def draw_table(path: Path, rows: Sequence[Row]) -> None:
 
 def _cells(row: Row) -> list[str]:
     m = row.measured
-    plain = [f"{m[key]['value']:.3f}" for key in ("f1_fake", "recall_fake", "recall_real")]
+    plain = [f"{m[key].value:.3f}" for key in ("f1_fake", "recall_fake", "recall_real")]
     return [
         row.name,
-        with_interval(m["accuracy"]["value"], m["accuracy"]),
+        str(m["accuracy"]),
         *plain,
-        with_interval(m["roc_auc"]["value"], m["roc_auc"]),
-        "–" if m["eer"]["value"] is None else with_interval(m["eer"]["value"], m["eer"]),
+        str(m["roc_auc"]),
+        "–" if m["eer"].value is None else str(m["eer"]),
         "–" if row.parameters is None else f"{row.parameters:,}",
         "–" if row.epochs is None else f"{row.epochs:g}",
         "–" if row.epoch_s is None else f"{row.epoch_s:.1f}",
@@ -95,19 +95,19 @@ def _cells(row: Row) -> list[str]:
 
 def _ranked(row: Row, part: str) -> str:
     found = row.generators.get(part)
-    return with_interval(found["value"], found) if found else "–"
+    return str(found.roc_auc) if found else "–"
 
 
 def _table(heads: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads), *body)]
 
 
-def _dot(axes: Any, found: dict[str, Any], y: float, colour: str, marker: str) -> None:
-    if found["value"] is None:
+def _dot(axes: Any, found: Estimate, y: float, colour: str, marker: str) -> None:
+    if found.value is None:
         return
-    axes.plot(found["value"], y, marker, ms=4.5 if marker == "o" else 3.5, color=colour)
-    if found["low"] is not None:
-        axes.plot([found["low"], found["high"]], [y, y], color=colour, lw=1.1, alpha=0.7)
+    axes.plot(found.value, y, marker, ms=4.5 if marker == "o" else 3.5, color=colour)
+    if found.low is not None:
+        axes.plot([found.low, found.high], [y, y], color=colour, lw=1.1, alpha=0.7)
 
 
 def _legend(axes: Any, kinds: Sequence[tuple[str, str, str]]) -> None:

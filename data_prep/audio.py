@@ -58,13 +58,15 @@ class AudioReader:
     Args:
         source: path, encoded bytes, or binary file object.
         sampling_rate: output rate in hertz.
+        channel: this channel alone, counted from 0, in place of the mean of all.
 
     Raises:
         AudioError: not readable, not audio, or without an audio stream.
     """
 
-    def __init__(self, source: Source, sampling_rate: int = SAMPLING_RATE) -> None:
+    def __init__(self, source: Source, sampling_rate: int = SAMPLING_RATE, channel: int | None = None) -> None:
         self.sampling_rate = sampling_rate
+        self.channel = channel
         self.packets = self.corrupt_packets = 0
         # Opened by us and handed over as a file object: FFmpeg would read "a:b.wav" as a protocol, and cannot be
         # talked into opening other files or addresses from inside a playlist this way.
@@ -105,7 +107,7 @@ class AudioReader:
     def blocks(self) -> Iterator[np.ndarray]:
         """Mono float32 blocks of about 10 s at `sampling_rate`; their concatenation is the recording.
 
-        Channels are averaged. Packets that FFmpeg cannot decode are skipped and counted.
+        Channels are averaged, unless one was asked for. Packets that FFmpeg cannot decode are skipped and counted.
 
         Raises:
             AudioError: nothing could be decoded, more than `MAX_CORRUPT_SHARE` of the packets are corrupt, or a
@@ -145,13 +147,13 @@ class AudioReader:
         for frame in self._frames():
             new_form = frame.sample_rate, frame.layout.nb_channels, frame.format.name
             if held and (held_samples >= form[0] or new_form != form):
-                yield form[0], _finite(to_mono(held, form[1]))
+                yield form[0], _finite(to_mono(held, form[1], self.channel))
                 held, held_samples = [], 0
             form = new_form
             held.append(planes(frame))
             held_samples += frame.samples
         if held:
-            yield form[0], _finite(to_mono(held, form[1]))
+            yield form[0], _finite(to_mono(held, form[1], self.channel))
 
     def _frames(self) -> Iterator[av.AudioFrame]:
         packets = self._container.demux(self._stream)

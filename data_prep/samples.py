@@ -24,11 +24,12 @@ def planes(frame: av.AudioFrame) -> list[np.ndarray]:
     return [np.frombuffer(plane, dtype, count) for plane in held]
 
 
-def to_mono(frames: list[list[np.ndarray]], n_channels: int) -> np.ndarray:
-    """Average the channels of consecutive frames.
+def to_mono(frames: list[list[np.ndarray]], n_channels: int, channel: int | None = None) -> np.ndarray:
+    """Average the channels of consecutive frames, or take one of them.
 
     Args:
         frames: `planes` of each, of one format.
+        channel: the one to take, counted from 0; the last one where there are fewer.
 
     Returns:
         float32 of shape (samples,), integers scaled so that full scale is 1.
@@ -36,6 +37,8 @@ def to_mono(frames: list[list[np.ndarray]], n_channels: int) -> np.ndarray:
     channels = [np.concatenate(parts) for parts in zip(*frames, strict=True)]
     if len(channels) < n_channels:
         channels = list(channels[0].reshape(-1, n_channels).T)
+    if channel is not None:
+        channels, n_channels = [channels[min(channel, n_channels - 1)]], 1
     dtype = channels[0].dtype
     mono = channels[0].astype(np.float32)
     for channel in channels[1:]:

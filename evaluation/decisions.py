@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from numpy.typing import ArrayLike
 
+from data_prep.text import fake_probability
 from evaluation.abstention import AbstentionBand, fit_abstention_band
 from evaluation.calibration import Calibration, fit_platt
 from evaluation.costs import ASVSPOOF5, CostModel
@@ -33,7 +33,7 @@ class Decisions:
         Beside each threshold on the fake logit stands the same one as `fake_probability`.
         """
         points = {
-            name: {**point.to_dict(), "fake_probability": probability_of(point.threshold)}
+            name: {**point.to_dict(), "fake_probability": fake_probability(point.threshold)}
             for name, point in self.points.items()
         }
         return {
@@ -105,11 +105,3 @@ def bayes_threshold(calibration: Calibration, wish: str) -> float:
         raise ValueError(f"{wish} holds something that is not a number; expected e.g. bayes:0.01,1,10") from error
     prior, miss, false_accept = numbers if len(numbers) == 3 else (numbers[0], 1.0, 1.0)
     return calibration.score_threshold(CostModel(prior, miss, false_accept).bayes_threshold)
-
-
-def probability_of(logit: float) -> float:
-    """The logistic function, without overflow."""
-    if logit >= 0:
-        return 1.0 / (1.0 + math.exp(-logit))
-    small = math.exp(max(logit, -700.0))
-    return small / (1.0 + small)

@@ -13,6 +13,7 @@ from evaluation.costs import ASVSPOOF5
 from evaluation.metrics import confusion_rates
 
 ONE_CLASS = ("tnr", "fpr", "recall_real", "tpr", "fnr", "recall_fake")
+_RANKING = ("roc_auc", "eer", "min_dcf", "pr_auc")
 LOW_IS_GOOD = ("eer", "fpr", "fnr", "min_dcf")
 
 
@@ -23,15 +24,24 @@ def unseen_rate(name: str, n_groups: int, confidence: float) -> float:
 
 
 def bound_when_constant(
-    name: str, point: float, counts: tuple[float, float, float, float], n_groups: int, confidence: float
+    name: str,
+    point: float,
+    counts: tuple[float, float, float, float],
+    n_groups: int,
+    confidence: float,
+    largest: float = 1.0,
 ) -> tuple[float, float]:
-    """Interval (low, high) around a metric that sits at 0 or 1.
+    """Interval (low, high) around a metric that sits at 0 or at the largest value it can take.
 
     Args:
         name: the metric. point: its value. counts: (tp, tn, fp, fn) at the threshold.
         n_groups: independent groups in the class that has fewer.
+        largest: of a mean of losses per clip (any metric not named in this module) the value at the worst losses.
     """
     rate = unseen_rate(name, n_groups, confidence)
+    if name not in (*_RANKING, *confusion_rates(1, 1, 1, 1)):
+        other = rate * largest if point == 0 else largest - rate * largest
+        return min(point, other), max(point, other)
     perfect = point == (0.0 if name in LOW_IS_GOOD else 1.0)
     other = _ranking_bound(name, rate, perfect, counts)
     if other is None:

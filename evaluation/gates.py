@@ -5,17 +5,12 @@ from __future__ import annotations
 import operator
 import re
 from dataclasses import dataclass
-from typing import Any
 
 from data_prep.errors import UserError
-from evaluation.intervals import Interval
-from evaluation.measure import WITH_INTERVALS
-from evaluation.metrics import confusion_rates
+from judging.judge import KNOWN, WITH_INTERVALS
+from judging.record import JudgedSet
+from judging.report import GateOutcome
 
-KNOWN = (
-    "roc_auc", "pr_auc", "eer", "eer_interpolated", "min_dcf", "act_dcf", "cllr", "brier", "ece",
-    "brier_calibrated", "ece_calibrated", *confusion_rates(1, 1, 1, 1),
-)  # fmt: skip
 _COMPARISONS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
 
 
@@ -49,10 +44,9 @@ class Gate:
             raise UserError(f'the gate "{text}" needs an interval, and {match[1]} has none')
         return cls(text.strip(), match[1], match[2], match[3], limit)
 
-    def check(self, measured: dict[str, Any]) -> dict[str, Any]:
-        """The outcome on one measured set; a value that is undefined does not pass."""
-        value = measured["metrics"][self.metric]
-        if self.end is not None:
-            value = Interval(**measured["intervals"]["recordings"][self.metric]).to_dict()[self.end]
+    def check(self, judged: JudgedSet) -> GateOutcome:
+        """The outcome on one judged set; a value that is undefined does not pass."""
+        found = judged.metrics[self.metric]
+        value = {None: found.value, "low": found.low, "high": found.high}[self.end]
         passed = value is not None and bool(_COMPARISONS[self.comparison](value, self.limit))
-        return {"gate": self.text, "value": value, "passed": passed}
+        return GateOutcome(self.text, value, passed)

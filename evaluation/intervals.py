@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
+from data_prep.text import with_interval
 from evaluation.checks import FloatArray, check_fraction, check_pair, check_scores, group_codes
 from evaluation.degenerate import bound_when_constant, unseen_rate
+from evaluation.losses import ClipLosses
 from evaluation.resampling import RANKING, RATES, GroupDesign, RankedScores, weighted_counts, weighted_metrics
 from evaluation.spread import leave_one_out, standard_error
 
@@ -22,41 +24,43 @@ DEFAULT_METRICS = ("roc_auc", "eer", "accuracy", "balanced_accuracy", "fpr", "fn
 FEW_GROUPS = 10
 NEEDS_REAL_ONLY = ("tnr", "fpr", "recall_real")
 NEEDS_FAKE_ONLY = ("tpr", "fnr", "recall_fake")
+_NOISE = "noise of "
 
 
 @dataclass(frozen=True)
-class Interval:
-    """A two-sided confidence interval. `low` and `high` are None when the data carry none; `warning` says why.
+class Estimate:
+    """A number and its two-sided 95 % confidence interval (or of another confidence, where one was asked for).
 
-    n_groups: independent groups behind it, in the class that has fewer of those the metric depends on.
+    Attributes:
+        value: None where the data do not define it.
+        low, high: None where the data carry no interval; `warning` says why.
+        n_groups: independent groups behind it, in the class that has fewer of those the number depends on; None where
+            nobody recorded it.
+        method: how the interval was made; "none" without one.
     """
 
-    low: float | None
-    high: float | None
-    method: str
-    n_groups: int
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    n_groups: int | None = None
+    method: str = "none"
     warning: str | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, one key per field."""
-        return asdict(self)
+    def __str__(self) -> str:
+        """0.912 [0.850, 0.960]"""
+        return with_interval(self.value, self.low, self.high)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Metric of system A minus metric of system B on the same clips, with its interval."""
+    """Metric of system A, `a`, minus metric of system B, `b`, on the same clips, with its interval."""
 
     a: float | None
     b: float | None
-    difference: float | None
-    interval: Interval
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; the interval as a nested dict."""
-        return asdict(self)
+    difference: Estimate
 
 
-def binomial_interval(successes: int, n: int, confidence: float = 0.95) -> Interval:
+def binomial_interval(successes: int, n: int, confidence: float = 0.95) -> Estimate:
     """Exact two-sided interval for a rate from independent trials (Clopper and Pearson 1934).
 
     Raises:
@@ -68,7 +72,7 @@ def binomial_interval(successes: int, n: int, confidence: float = 0.95) -> Inter
     tail = (1 - confidence) / 2
     low = float(stats.beta.ppf(tail, successes, n - successes + 1)) if successes else 0.0
     high = float(stats.beta.ppf(1 - tail, successes + 1, n - successes)) if successes < n else 1.0
-    return Interval(low, high, "clopper-pearson", n, _few_groups_warning(n, "trials"))
+    return Estimate(successes / n, low, high, n, "clopper-pearson", _few_groups_warning(n, "trials"))
 
 
 def bootstrap_intervals(
@@ -80,46 +84,60 @@ def bootstrap_intervals(
     resamples: int = 2000,
     confidence: float = 0.95,
     seed: int = 0,
-) -> dict[str, Interval]:
+    losses: Mapping[str, ClipLosses] | None = None,
+) -> dict[str, Estimate]:
     """Confidence intervals from resampling independent groups of clips, not clips.
 
     Groups of real clips, of fake clips and of both are drawn with replacement apart, so that every resample has both
     classes (stratified cluster bootstrap: Davison and Hinkley 1997, ch. 3). The standard error over the resamples,
     corrected for the strata being finite, gives a t interval on the logit scale, which stays inside [0, 1] and covers
-    better than percentiles do at few groups. Where no resample differs (no error seen) the bound is the exact
-    binomial one with a group as the trial.
+    better than percentiles do at few groups; for a metric that is not bounded by 1, on the logit of its share of its
+    largest value, or on the logarithm where it has none. Where no resample differs (no error seen) the bound is the
+    exact binomial one with a group as the trial.
+
+    A metric in bins (ECE) is above 0 by noise alone, so that no standard error around it covers the truth. No sum of
+    absolute values moves by more than the absolute noise of its parts: it gets its value plus and minus the quantile of
+    that noise over the resamples, which is wide and covers at any number of clips.
 
     Args:
         scores: fake_score, shape (n,). labels: 0 real, 1 fake, shape (n,).
         groups: the recording, speaker or generator of each clip, shape (n,); None takes every clip as independent.
         threshold: a clip is called fake when its score >= threshold.
-        metrics: names out of roc_auc, eer, pr_auc, min_dcf and the rates of `confusion_rates`.
+        metrics: names out of roc_auc, eer, pr_auc, min_dcf, the rates of `confusion_rates`, and those of `losses`.
+        losses: metrics that are means of a loss per clip, such as Cllr, by name; see `evaluation.losses`.
 
     Returns:
-        One `Interval` per metric. Its ends are None, with the reason in `warning`, when the metric is undefined on
+        One `Estimate` per metric. Its ends are None, with the reason in `warning`, when the metric is undefined on
         these clips or a class it depends on has fewer than two groups. Fewer than 10 groups in a class add a warning.
 
     Raises:
         ValueError: bad scores, labels, groups or confidence, an unknown metric, or resamples < 2.
     """
     s, y = check_pair(scores, labels)
-    names = _check_request(metrics, resamples, confidence)
+    losses = losses or {}
+    names = _check_request(metrics, resamples, confidence, losses)
     codes = group_codes(groups, s.size)
     design = GroupDesign.of(y, codes)
-    ranked = RankedScores(s, y, codes, threshold)
+    noises = {_NOISE + name: losses[name].noise() for name in names if name in losses and losses[name].bins is not None}
+    ranked = RankedScores(s, y, codes, threshold, {**losses, **noises})
     everything = ranked.totals(np.ones(design.n_groups, dtype=np.int64))
     point, counts = dict(zip(names, weighted_metrics(everything, names), strict=True)), weighted_counts(everything)
     rng = np.random.default_rng(seed)
-    drawn = np.array([weighted_metrics(ranked.totals(w), names) for w in design.draw(rng, resamples)])
+    columns = (*names, *noises)
+    drawn = np.array([weighted_metrics(ranked.totals(w), columns) for w in design.draw(rng, resamples)])
     left_out = leave_one_out(ranked, design, names, rng)
     result = {}
     for column, name in enumerate(names):
-        refusal = _refusal(name, point[name], design)
-        if refusal:
-            result[name] = Interval(None, None, "none", _groups_behind(name, design), refusal)
+        largest = losses[name].largest if name in losses else 1.0
+        asked = _Asked(name, point[name], largest, _behind(name, design, losses))
+        if refusal := _refusal(asked):
+            value = None if math.isnan(asked.point) else asked.point
+            result[name] = Estimate(value, n_groups=asked.n_groups, warning=refusal)
+        elif _NOISE + name in noises:
+            result[name] = _around_bins(asked, drawn[:, columns.index(_NOISE + name)], confidence)
         else:
             spread = standard_error(drawn[:, column], [values[:, column] for values in left_out], design.strata)
-            result[name] = _one_interval(name, point[name], spread, design, counts, confidence)
+            result[name] = _one_interval(asked, spread, counts, confidence)
     return result
 
 
@@ -146,7 +164,7 @@ def paired_difference(
     b = check_scores(scores_b, "scores_b")
     if a.size != b.size:
         raise ValueError(f"both systems must score the same clips; found {a.size} and {b.size} scores.")
-    names = _check_request(metrics, resamples, confidence)
+    names = _check_request(metrics, resamples, confidence, {})
     codes = group_codes(groups, a.size)
     design = GroupDesign.of(y, codes)
     ranked = (RankedScores(a, y, codes, threshold_a), RankedScores(b, y, codes, threshold_b))
@@ -169,35 +187,49 @@ def paired_difference(
     return result
 
 
-def _check_request(metrics: Sequence[str], resamples: int, confidence: float) -> tuple[str, ...]:
+@dataclass(frozen=True)
+class _Asked:
+    """One metric: its value on all clips, the largest value it can take, and the groups per class it depends on."""
+
+    name: str
+    point: float
+    largest: float
+    groups: dict[str, int]
+
+    @property
+    def n_groups(self) -> int:
+        return min(self.groups.values())
+
+
+def _check_request(
+    metrics: Sequence[str], resamples: int, confidence: float, losses: Mapping[str, ClipLosses]
+) -> tuple[str, ...]:
     check_fraction(confidence, "confidence")
-    unknown = [name for name in metrics if name not in RANKING and name not in RATES]
+    known = (*RANKING, *RATES, *losses)
+    unknown = [name for name in metrics if name not in known]
     if unknown:
-        raise ValueError(f"no interval for {', '.join(unknown)}; known: {', '.join((*RANKING, *RATES))}.")
+        raise ValueError(f"no interval for {', '.join(unknown)}; known: {', '.join(known)}.")
     if resamples < 2:
         raise ValueError(f"resamples must be at least 2; found {resamples}. 2000 is usual.")
     return tuple(metrics)
 
 
-def _classes_behind(name: str, design: GroupDesign) -> dict[str, int]:
-    """Number of groups per class that the metric depends on; a class without clips is left out of pooled rates."""
+def _behind(name: str, design: GroupDesign, losses: Mapping[str, ClipLosses]) -> dict[str, int]:
+    """Number of groups per class that the metric depends on; a class without clips is left out of pooled means."""
     counts = {"real": design.n_real, "fake": design.n_fake}
     if name in NEEDS_REAL_ONLY:
         return {"real": counts["real"]}
     if name in NEEDS_FAKE_ONLY:
         return {"fake": counts["fake"]}
-    return {kind: n for kind, n in counts.items() if n} if name in RATES else counts
+    pooled = losses[name].fake is None if name in losses else name in RATES
+    return {kind: n for kind, n in counts.items() if n} if pooled else counts
 
 
-def _groups_behind(name: str, design: GroupDesign) -> int:
-    return min(_classes_behind(name, design).values())
-
-
-def _refusal(name: str, point: float, design: GroupDesign) -> str | None:
-    for kind, n in _classes_behind(name, design).items():
+def _refusal(asked: _Asked) -> str | None:
+    for kind, n in asked.groups.items():
         if n < 2:
             return f"{n} independent group{'s' if n != 1 else ''} of {kind} clips: no interval without two or more."
-    return f"{name} is undefined on these clips." if math.isnan(point) else None
+    return f"{asked.name} is undefined on these clips." if math.isnan(asked.point) else None
 
 
 def _few_groups_warning(n: int, unit: str) -> str | None:
@@ -207,40 +239,49 @@ def _few_groups_warning(n: int, unit: str) -> str | None:
 
 
 def _one_interval(
-    name: str,
-    point: float,
-    spread: tuple[float, float],
-    design: GroupDesign,
-    counts: tuple[float, float, float, float],
-    confidence: float,
-) -> Interval:
-    n_groups = _groups_behind(name, design)
-    warning = _few_groups_warning(n_groups, "groups in a class")
+    asked: _Asked, spread: tuple[float, float], counts: tuple[float, float, float, float], confidence: float
+) -> Estimate:
+    name, point, largest = asked.name, asked.point, asked.largest
+    warning = _few_groups_warning(asked.n_groups, "groups in a class")
     error, freedom = spread
-    if error == 0 and 0 < point < 1:
-        return Interval(None, None, "none", n_groups, f"no resample moves {name}: its spread cannot be estimated.")
-    if not 0 < point < 1:
-        low, high = bound_when_constant(name, point, counts, n_groups, confidence)
-        return Interval(low, high, "exact binomial over groups", n_groups, warning)
-    half = float(stats.t.ppf((1 + confidence) / 2, freedom)) * error / (point * (1 - point))
-    centre = math.log(point / (1 - point))
-    low, high = (1 / (1 + math.exp(-min(max(x, -700.0), 700.0))) for x in (centre - half, centre + half))
-    return Interval(low, high, "group bootstrap, t on logit", n_groups, warning)
+    inside = 0 < point < largest
+    if error <= 1e-12 * point and (inside or math.isinf(largest)):
+        unmoved = f"no resample moves {name}: its spread cannot be estimated."
+        return Estimate(point, n_groups=asked.n_groups, warning=unmoved)
+    if not inside:
+        low, high = bound_when_constant(name, point, counts, asked.n_groups, confidence, largest)
+        return Estimate(point, low, high, asked.n_groups, "exact binomial over groups", warning)
+    factor = float(stats.t.ppf((1 + confidence) / 2, freedom)) * error
+    if math.isinf(largest):
+        low, high = (point * math.exp(min(sign * factor / point, 700.0)) for sign in (-1, 1))
+        return Estimate(point, low, high, asked.n_groups, "group bootstrap, t on logarithm", warning)
+    share = point / largest
+    half, centre = factor / largest / (share * (1 - share)), math.log(share / (1 - share))
+    low, high = (largest / (1 + math.exp(-min(max(x, -700.0), 700.0))) for x in (centre - half, centre + half))
+    return Estimate(point, low, high, asked.n_groups, "group bootstrap, t on logit", warning)
+
+
+def _around_bins(asked: _Asked, noise: FloatArray, confidence: float) -> Estimate:
+    # Resampling n of n groups makes the variance (n - 1) / n of what it should be.
+    half = float(np.quantile(noise, confidence)) * math.sqrt(asked.n_groups / (asked.n_groups - 1))
+    low, high = max(asked.point - half, 0.0), min(asked.point + half, asked.largest)
+    warning = _few_groups_warning(asked.n_groups, "groups in a class")
+    return Estimate(asked.point, low, high, asked.n_groups, "group bootstrap, noise of bins", warning)
 
 
 def _one_difference(
     name: str, point: FloatArray, spread: tuple[float, float], design: GroupDesign, confidence: float, identical: bool
 ) -> Difference:
     a, b = (None if math.isnan(value) else float(value) for value in point)
-    n_groups = _groups_behind(name, design)
-    refusal = _refusal(name, float(point.sum()), design)
+    asked = _Asked(name, float(point.sum()), 1.0, _behind(name, design, {}))
+    refusal = _refusal(asked)
     if refusal or a is None or b is None:
-        return Difference(a, b, None, Interval(None, None, "none", n_groups, refusal))
+        return Difference(a, b, Estimate(None, n_groups=asked.n_groups, warning=refusal))
     error, freedom = spread
     half = float(stats.t.ppf((1 + confidence) / 2, freedom)) * error
     method = "paired group bootstrap, t"
     if error == 0 and not identical:
-        half, method = unseen_rate(name, n_groups, confidence), "exact binomial over groups"
+        half, method = unseen_rate(name, asked.n_groups, confidence), "exact binomial over groups"
     low, high = max(a - b - half, -1.0), min(a - b + half, 1.0)
-    warning = _few_groups_warning(n_groups, "groups in a class")
-    return Difference(a, b, a - b, Interval(low, high, method, n_groups, warning))
+    warning = _few_groups_warning(asked.n_groups, "groups in a class")
+    return Difference(a, b, Estimate(a - b, low, high, asked.n_groups, method, warning))

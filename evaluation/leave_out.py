@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
@@ -15,13 +14,15 @@ from datasets import Dataset, DatasetDict, concatenate_datasets
 
 from data_prep.errors import UserError
 from data_prep.read_dataset import labels_of
+from judging.judge import SHOWN
+from judging.record import TEST, Part
+from judging.run import RESULTS, read_run
 
 HUMAN = "human"
-SHOWN = ("roc_auc", "eer", "balanced_accuracy", "fpr", "fnr")
 RECIPE = "recipe.yaml"
 
 
-def leave_one_generator_out(model: str, splits: dict[str, Dataset], folder: Path) -> list[dict[str, Any]]:
+def leave_one_generator_out(model: str, splits: dict[str, Dataset], folder: Path) -> list[Part]:
     """One training per generator that the training split holds.
 
     What a finished training left in `folder` is kept, so that a run that was cut off goes on.
@@ -32,7 +33,7 @@ def leave_one_generator_out(model: str, splits: dict[str, Dataset], folder: Path
         folder: where the datasets and detectors of these trainings go.
 
     Returns:
-        Rows with the generator, clips, and value and interval of `SHOWN` on the real test clips against its fakes.
+        Per generator the real test clips and its fakes, judged.
 
     Raises:
         UserError: as `generators_to_leave_out`, or a training that fails.
@@ -93,9 +94,9 @@ def without(generator: str, splits: dict[str, Dataset]) -> DatasetDict:
     return result
 
 
-def _without(generator: str, recipe: Path, splits: dict[str, Dataset], folder: Path) -> dict[str, Any]:
+def _without(generator: str, recipe: Path, splits: dict[str, Dataset], folder: Path) -> Part:
     detector = folder / "detector"
-    if not (detector / "results.json").is_file():
+    if not (detector / RESULTS).is_file():
         print(f"training without {generator}", file=sys.stderr)
         without(generator, splits).save_to_disk(str(folder / "dataset"))
         command = [
@@ -110,19 +111,8 @@ def _without(generator: str, recipe: Path, splits: dict[str, Dataset], folder: P
         done = subprocess.run([*command, "--output_dir", str(detector)], stdout=subprocess.DEVNULL)
         if done.returncode:
             raise UserError(f"the training without {generator} failed (exit {done.returncode}); its messages are above")
-    results = json.loads((detector / "results.json").read_text(encoding="utf-8"))["test"]
-    values = {key: {"value": results["metrics"][key], **_interval(results, key)} for key in SHOWN}
-    counts = {key: results["metrics"][key] for key in ("n_real", "n_fake")}
-    return {"name": generator, **counts, "recordings": results["recordings"], **values}
-
-
-def _interval(results: dict[str, Any], key: str) -> dict[str, Any]:
-    """Of balanced_accuracy and the rest from the record; fpr and fnr at the default operating point where stored."""
-    if key in results["intervals"]:
-        return results["intervals"][key]
-    point = next((p for p in results["operating_points"] if p["name"] == "balanced_accuracy"), None)
-    same = point is not None and point[key]["value"] == results["metrics"][key]
-    return {end: point[key][end] if same else None for end in ("low", "high")}
+    judged = read_run(detector / RESULTS).judgement.sets[TEST]
+    return Part(generator, judged.facts.real, judged.facts.fake, {name: judged.metrics[name] for name in SHOWN})
 
 
 def _chosen(part: Dataset, wanted: Any) -> Dataset:

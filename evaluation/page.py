@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from data_prep import text
+from evaluation.intervals import Estimate
+from judging.judge import SHOWN
+from judging.report import Report
 
 _HEADLINE = (
     ("roc_auc", "ROC-AUC"),
@@ -33,7 +37,10 @@ _PARTS = {
 }
 
 
-def write_page(report: dict[str, Any], pictures: list[Path], path: Path) -> None:
+_HEADS = ("ROC-AUC", "EER", "balanced accuracy", "real called fake", "fakes missed")  # of SHOWN
+
+
+def write_page(report: Report, pictures: list[Path], path: Path) -> None:
     """Write the page; `pictures` are embedded."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
@@ -41,21 +48,25 @@ def write_page(report: dict[str, Any], pictures: list[Path], path: Path) -> None
     )  # fmt: skip
     environment.filters |= {"number": number, "interval": interval}
     embedded = [(p.stem.replace("_", " "), base64.b64encode(p.read_bytes()).decode("ascii")) for p in pictures]
-    text = environment.get_template("page.html").render(
-        report=report, pictures=embedded, headline=_HEADLINE, metrics=_METRICS, parts=_PARTS
+    page = environment.get_template("page.html").render(
+        report=report,
+        judgement=report.judgement,
+        pictures=embedded,
+        headline=_HEADLINE,
+        metrics=_METRICS,
+        parts=_PARTS,
+        shown=tuple(zip(SHOWN, _HEADS, strict=True)),
     )
-    path.write_text(text, encoding="utf-8")
+    text.write_text(path, page)
 
 
 def number(value: float | None, digits: int = 3) -> str:
     """0.912, a whole number with separators, or a dash where there is none."""
     if value is None:
         return "–"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.{digits}f}"
+    return f"{value:,}" if isinstance(value, int) else text.number(value, digits)
 
 
-def interval(found: dict[str, Any] | None) -> str:
+def interval(found: Estimate | None) -> str:
     """[0.850, 0.960], or nothing when no interval can be given."""
-    if not found or found["low"] is None:
-        return ""
-    return f"[{found['low']:.3f}, {found['high']:.3f}]"
+    return "" if found is None else text.bracket(found.low, found.high)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from evaluation.checks import FloatArray, IntArray
 from evaluation.costs import ASVSPOOF5, CostModel
+from evaluation.losses import ClipLosses
 from evaluation.metrics import confusion_rates
 
 
@@ -83,9 +84,11 @@ class Totals:
 
     real: IntArray  # real clips among the first i + 1, shape (n,)
     fake: IntArray
+    weight: IntArray  # of clip i
     fake_weight: IntArray  # weight of clip i if fake, else 0
     ties: TiedRuns
     called_fake: int  # clips at or above the threshold
+    losses: Mapping[str, ClipLosses]  # of the clips in this order
 
     @property
     def n_real(self) -> int:
@@ -99,13 +102,21 @@ class Totals:
 class RankedScores:
     """Scores sorted once, highest first and real before fake among equals, ready to be reweighted by group."""
 
-    def __init__(self, scores: FloatArray, labels: IntArray, codes: IntArray, threshold: float) -> None:
+    def __init__(
+        self,
+        scores: FloatArray,
+        labels: IntArray,
+        codes: IntArray,
+        threshold: float,
+        losses: Mapping[str, ClipLosses] | None = None,
+    ) -> None:
         order = np.lexsort((labels, -scores))
         ranked = scores[order]
         self._codes = codes[order]
         self._fake = labels[order]
         self._ties = TiedRuns.of(ranked, self._fake)
         self._called_fake = int(np.count_nonzero(scores >= threshold))
+        self._losses = {name: found.take(order) for name, found in (losses or {}).items()}
         # Fresh arrays of this size are handed back to the system each time; the page faults cost more than the sums.
         self._weight, self._fake_weight, self._real, self._cumulated = np.empty((4, ranked.size), dtype=np.int64)
 
@@ -116,7 +127,9 @@ class RankedScores:
         np.cumsum(self._fake_weight, out=self._cumulated)
         np.cumsum(self._weight, out=self._real)
         np.subtract(self._real, self._cumulated, out=self._real)
-        return Totals(self._real, self._cumulated, self._fake_weight, self._ties, self._called_fake)
+        return Totals(
+            self._real, self._cumulated, self._weight, self._fake_weight, self._ties, self._called_fake, self._losses
+        )
 
 
 def weighted_auc(t: Totals) -> float:
@@ -178,11 +191,15 @@ RATES = tuple(confusion_rates(1, 1, 1, 1))
 
 
 def weighted_metrics(t: Totals, metrics: tuple[str, ...]) -> list[float]:
-    """The named metrics of one resample; NaN where its weights leave one undefined."""
+    """The named metrics (of `RANKING`, `RATES` or the losses) of one resample; NaN where it leaves one undefined."""
     both = t.n_real > 0 and t.n_fake > 0
     rates = confusion_rates(*weighted_counts(t)) if any(name in RATES for name in metrics) else {}
+    weight = t.weight.astype(np.float64) if any(name in t.losses for name in metrics) else None
     values = []
     for name in metrics:
-        value = (RANKING[name](t) if both else None) if name in RANKING else rates[name]
+        if name in RANKING:
+            value = RANKING[name](t) if both else None
+        else:
+            value = rates[name] if name in RATES else t.losses[name].mean(weight, t.n_real, t.n_fake)
         values.append(np.nan if value is None else float(value))
     return values

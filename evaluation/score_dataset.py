@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 from datasets import Dataset
 
 from data_prep.errors import UserError
 from data_prep.read_dataset import labels_of
-from evaluation.clips import FACTS, ScoredClips
+from judging.clips import ScoredClips
 from scoring.clips import Change, score_clips
 from scoring.detector import Detector
 
@@ -26,10 +25,8 @@ def score_rows(detector: Detector, rows: Dataset, title: str, change: Change | N
     """
     found = score_clips(detector, rows, title, change)
     found.warn_of_unscored(title)
-    scored = np.flatnonzero(found.scored)
-    if not len(scored):
+    clips = ScoredClips.of_rows(found.logits, labels_of(rows), rows)
+    if clips is None:
         reason = f"; the first says: {found.errors[0]}" if found.errors else ""
         raise NothingScored(f"none of the {len(rows)} clips of {title} can be scored{reason}")
-    kept = rows.select(scored) if found.unscored else rows
-    facts = {name: kept[name] for name in FACTS if name in rows.column_names}
-    return ScoredClips.of(found.logits[scored], labels_of(kept), facts, rows=scored, unscored=found.unscored)
+    return clips

@@ -12,7 +12,7 @@ import numpy as np
 
 from data_prep.errors import UserError
 from data_prep.labels import label_of_tokens
-from evaluation.clips import FACTS, ScoredClips
+from judging.clips import FACTS, ScoredClips
 
 NAMES = ("id", "path", "file_name", "filename", "file", "utterance", "clip")
 SCORES = {"fake_logit": "fake_logit", "fake_probability": "fake_probability", "fake_score": "score", "score": "score"}

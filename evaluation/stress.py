@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import json
 import sys
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from datasets import Dataset
@@ -20,22 +18,21 @@ from data_prep.audio import SAMPLING_RATE
 from data_prep.errors import UserError
 from data_prep.read_dataset import read_splits
 from evaluation import figures
-from evaluation.clips import ScoredClips
 from evaluation.commands import judge_of
-from evaluation.intervals import Difference, Interval, bootstrap_intervals, paired_difference
-from evaluation.measure import Judge
-from evaluation.metrics import detection_metrics
+from evaluation.intervals import Difference, Estimate
 from evaluation.options import StressOptions
 from evaluation.score_dataset import NothingScored, score_rows
 from evaluation.text import stress_table
+from judging.clips import ScoredClips
+from judging.judge import SHOWN, Judge, compare, estimates
+from judging.report import ConditionResult, StressRecord, System, write_stress_json
 from scoring.detector import Detector
 
-SHOWN = ("roc_auc", "eer", "balanced_accuracy", "fpr", "fnr")
 CLEAN = "clean"
 # A condition fails when balanced accuracy falls by this much and the interval of the fall excludes no fall at all.
 MAX_DROP = 0.05
-_NO_INTERVAL = Interval(None, None, "none", 0, "no clip could be scored")
-_NO_CHANGE = Difference(None, None, None, _NO_INTERVAL)
+_NOTHING = Estimate(None, warning="no clip could be scored")
+_NO_CHANGE = Difference(None, None, _NOTHING)
 
 
 class Channel:
@@ -75,17 +72,19 @@ def stress(arguments: StressOptions) -> int:
     judge = judge_of(detector, splits.get("validation") if arguments.split != "validation" else None)
     channels = [Channel(condition, arguments.seed) for condition in conditions]
     scored = {c.condition.name: _scored(detector, rows, c) for c in channels}
-    result = {
-        "system": {"name": Path(arguments.model).resolve().name if Path(arguments.model).exists() else arguments.model},
-        "split": arguments.split,
-        "clips": len(rows),
-        "seed": arguments.seed,
-        "resamples": arguments.resamples,
-        "max_drop": MAX_DROP,
-        "threshold": {"value": judge.threshold, "unit": judge.unit, "origin": judge.origin},
-        "conditions": compare_conditions(channels, scored, judge, arguments.resamples),
-    }
-    result["first_failures"] = first_failures(result["conditions"])
+    results = compare_conditions(channels, scored, judge, arguments.resamples)
+    name = Path(arguments.model).resolve().name if Path(arguments.model).exists() else arguments.model
+    result = StressRecord(
+        system=System(name),
+        split=arguments.split,
+        clips=len(rows),
+        seed=arguments.seed,
+        resamples=arguments.resamples,
+        max_drop=MAX_DROP,
+        threshold=judge.threshold,
+        conditions=results,
+        first_failures=first_failures(results),
+    )
     write(result, arguments.output)
     print(stress_table(result))
     print(f"numbers   {arguments.output / 'stress.json'}\npicture   {arguments.output / 'stress.png'}")
@@ -131,7 +130,7 @@ def sampled(rows: Dataset, most: int | None, seed: int) -> Dataset:
 
 def compare_conditions(
     channels: Sequence[Channel], scored: dict[str, ScoredClips | None], judge: Judge, resamples: int
-) -> list[dict[str, Any]]:
+) -> tuple[ConditionResult, ...]:
     """One row a condition: metrics with intervals, the change against clean, and whether it fails.
 
     Args:
@@ -141,68 +140,56 @@ def compare_conditions(
     result = []
     for channel in channels:
         condition, clips = channel.condition, scored[channel.condition.name]
-        row = {"name": condition.name, "family": condition.family, "label": condition.label}
-        if clips is None:
-            row |= _unscored(len(clean) + clean.unscored)
-        else:
-            row |= _compared(clips, clean, judge, resamples)
-        result.append(row | {"audio_sha256": channel.digest})
-    return result
+        metrics, change, fails, unscored = dict.fromkeys(SHOWN, _NOTHING), _NO_CHANGE, True, len(clean) + clean.unscored
+        if clips is not None:
+            metrics = estimates(clips, judge.threshold.value, SHOWN, resamples)
+            # A channel may leave clips without speech that can be heard: the change is that of the others.
+            change = compare(clips, judge, clean, judge, resamples, ("balanced_accuracy",))["balanced_accuracy"]
+            lost = len(set(clips.labels)) < len(set(clean.labels))
+            fails, unscored = lost or _fails(change.difference, metrics["balanced_accuracy"]), clips.unscored
+        result.append(
+            ConditionResult(
+                name=condition.name,
+                family=condition.family,
+                label=condition.label,
+                unscored=unscored,
+                metrics=metrics,
+                change=change,
+                fails=fails,
+                audio_sha256=channel.digest,
+            )
+        )
+    return tuple(result)
 
 
-def _compared(clips: ScoredClips, clean: ScoredClips, judge: Judge, resamples: int) -> dict[str, Any]:
-    values = detection_metrics(clips.scores, clips.labels, judge.threshold)
-    intervals = bootstrap_intervals(clips.scores, clips.labels, clips.groups(), judge.threshold, SHOWN, resamples)
-    mine, before = clips.shared(clean)  # a channel may leave clips without speech that can be heard
-    change = None
-    if len(mine):
-        both = (judge.threshold, judge.threshold)
-        change = paired_difference(
-            mine.scores, before.scores, mine.labels, mine.groups(), *both, ("balanced_accuracy",), resamples
-        )["balanced_accuracy"]
-    fell = None if change is None else change.difference
-    accuracy, lost = values["balanced_accuracy"], len(set(clips.labels)) < len(set(clean.labels))
-    return {
-        "unscored": clips.unscored,
-        **{key: {"value": values[key], **intervals[key].to_dict()} for key in SHOWN},
-        "change": (change or _NO_CHANGE).to_dict(),
-        "fails": lost or _fails(fell, change and change.interval.high, accuracy, intervals["balanced_accuracy"].low),
-    }
-
-
-def _unscored(clips: int) -> dict[str, Any]:
-    nothing = {"value": None, **_NO_INTERVAL.to_dict()}
-    return {"unscored": clips, **dict.fromkeys(SHOWN, nothing), "change": _NO_CHANGE.to_dict(), "fails": True}
-
-
-def _fails(difference: float | None, high: float | None, accuracy: float | None, low: float | None) -> bool:
+def _fails(change: Estimate, accuracy: Estimate) -> bool:
     """A clear fall, or a balanced accuracy (with its lower end) that cannot be told from guessing.
 
     Calling every clip the same gives exactly 0.5, without an interval as no resample moves it.
     """
-    fell = difference is not None and high is not None and difference <= -MAX_DROP and high < 0
-    lowest = accuracy if low is None else low
+    fell = change.value is not None and change.high is not None and change.value <= -MAX_DROP and change.high < 0
+    lowest = accuracy.value if accuracy.low is None else accuracy.low
     return fell or (lowest is not None and lowest <= 0.5)
 
 
-def first_failures(rows: Sequence[dict[str, Any]]) -> dict[str, str | None]:
+def first_failures(rows: Sequence[ConditionResult]) -> dict[str, str | None]:
     """The mildest failing condition of each family, None where none fails; families in the order of the catalogue."""
-    families = dict.fromkeys(row["family"] for row in rows)
-    return {f: next((row["name"] for row in rows if row["family"] == f and row["fails"]), None) for f in families}
+    families = dict.fromkeys(row.family for row in rows)
+    return {f: next((row.name for row in rows if row.family == f and row.fails), None) for f in families}
 
 
-def write(result: dict[str, Any], folder: Path) -> None:
+def write(result: StressRecord, folder: Path) -> None:
     """stress.json, stress.csv and stress.png: the same bytes for the same scores."""
     folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False)
-    (folder / "stress.json").write_text(text + "\n", encoding="utf-8")
+    write_stress_json(folder / "stress.json", result)
     with (folder / "stress.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         ends = [f"{key}{end}" for key in SHOWN for end in ("", "_low", "_high")]
         writer.writerow(["condition", "family", *ends, "change_of_balanced_accuracy", "unscored", "fails"])
-        for row in result["conditions"]:
-            values = [row[key][end] for key in SHOWN for end in ("value", "low", "high")]
-            last = (row["change"]["difference"], row["unscored"], row["fails"])
-            writer.writerow([row["name"], row["family"], *values, *last])
-    height = 1.3 + 0.21 * len(result["conditions"])
+        for row in result.conditions:
+            found = [row.metrics[key] for key in SHOWN]
+            values = [value for one in found for value in (one.value, one.low, one.high)]
+            last = (row.change.difference.value, row.unscored, row.fails)
+            writer.writerow([row.name, row.family, *values, *last])
+    height = 1.3 + 0.21 * len(result.conditions)
     figures.save_grid(folder / "stress.png", lambda axes: figures.stress(axes, result), (10.0, height), 3)

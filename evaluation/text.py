@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+
+from judging.judge import SHOWN
+from judging.report import Report, StressRecord
 
 _ROWS = (
     ("ROC-AUC", "roc_auc"), ("EER", "eer"), ("accuracy", "accuracy"), ("balanced accuracy", "balanced_accuracy"),
@@ -13,29 +15,24 @@ _LEFT_OUT_ROWS = (("ROC-AUC", "roc_auc"), ("EER", "eer"), ("fakes missed", "fnr"
 _WIDTH = 120  # of a terminal, or of a log that people read
 
 
-def report_table(report: dict[str, Any]) -> str:
+def report_table(report: Report) -> str:
     """Every set side by side, the base model's after it, generators left out of training, then what is missing."""
-    measured = [(f"{name} ({s['metrics']['n']} clips)", s) for name, s in report["sets"].items()]
-    if report["base"]:
-        measured += [(f"base on {name}", s) for name, s in report["base"]["sets"].items()]
-    columns = [
-        (title, [with_interval(s["metrics"][key], s["intervals"]["recordings"][key]) for _, key in _ROWS])
-        for title, s in measured
-    ]
+    judgement = report.judgement
+    judged = [(f"{name} ({found.n} clips)", found) for name, found in judgement.sets.items()]
+    if judgement.base is not None:
+        judged += [(f"base on {name}", found) for name, found in judgement.base.sets.items()]
+    columns = [(title, [str(found.metrics[key]) for _, key in _ROWS]) for title, found in judged]
     lines = side_by_side([title for title, _ in _ROWS], columns)
-    threshold = report["threshold"]
-    lines.append(f"threshold {threshold['unit']} >= {threshold['value']:.4f}: {threshold['origin']}")
-    if report["leave_one_generator_out"]:
+    threshold = judgement.threshold
+    lines.append(f"threshold {threshold.unit} >= {threshold.value:.4f}: {threshold.origin}")
+    if report.leave_one_generator_out:
         lines.append("trained again without one generator, and judged on its fakes:")
         left_out = [
-            (
-                f"{row['name']} ({row['n_fake']} fakes)",
-                [with_interval(row[k]["value"], row[k]) for _, k in _LEFT_OUT_ROWS],
-            )
-            for row in report["leave_one_generator_out"]
+            (f"{part.name} ({part.fake.clips} fakes)", [str(part.metrics[key]) for _, key in _LEFT_OUT_ROWS])
+            for part in report.leave_one_generator_out
         ]
         lines += side_by_side([title for title, _ in _LEFT_OUT_ROWS], left_out)
-    lines += [f"note: {gap['heading'].lower()}: {gap['text']}" for gap in report["gaps"]]
+    lines += [f"note: {gap.heading.lower()}: {gap.text}" for gap in report.gaps]
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -61,29 +58,19 @@ def side_by_side(rows: Sequence[str], columns: Sequence[tuple[str, Sequence[str]
     return [line.rstrip() for line in lines]
 
 
-def stress_table(result: dict[str, Any]) -> str:
+def stress_table(result: StressRecord) -> str:
     """One line a condition, then where it first fails."""
     heads = ("ROC-AUC", "EER", "balanced accuracy", "real called fake", "fakes missed")
-    keys = ("roc_auc", "eer", "balanced_accuracy", "fpr", "fnr")
     lines = [f"{'condition':<16}" + "".join(f"{head:<23}" for head in heads)]
-    for row in result["conditions"]:
-        values = "".join(f"{with_interval(row[key]['value'], row[key]):<23}" for key in keys)
-        unscored = f" {row['unscored']} clips without a score" if row["unscored"] else ""
-        lines.append(f"{row['name']:<16}{values}{'FAILS' if row['fails'] else ''}{unscored}")
-    failed = [(family, name) for family, name in result["first_failures"].items() if name]
+    for row in result.conditions:
+        values = "".join(f"{row.metrics[key]!s:<23}" for key in SHOWN)
+        unscored = f" {row.unscored} clips without a score" if row.unscored else ""
+        lines.append(f"{row.name:<16}{values}{'FAILS' if row.fails else ''}{unscored}")
+    failed = [(family, name) for family, name in result.first_failures.items() if name]
     if not failed:
-        lines.append(f"no condition fails by the rule (a clear fall of more than {result['max_drop']:g})")
+        lines.append(f"no condition fails by the rule (a clear fall of more than {result.max_drop:g})")
     elif failed[0][0] == "clean":
         lines.append("it fails on the clean clips already: balanced accuracy cannot be told from guessing")
     else:
         lines.append("fails first at " + ", ".join(f"{name} ({family})" for family, name in failed))
     return "\n".join(line.rstrip() for line in lines)
-
-
-def with_interval(value: float | None, interval: dict[str, Any] | None) -> str:
-    """0.912 [0.850, 0.960], or without the bracket when no interval can be given."""
-    if value is None:
-        return "undefined"
-    if interval is None or interval["low"] is None:
-        return f"{value:.3f}"
-    return f"{value:.3f} [{interval['low']:.3f}, {interval['high']:.3f}]"

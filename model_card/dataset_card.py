@@ -10,10 +10,10 @@ import yaml
 from huggingface_hub import DatasetCard, DatasetCardData
 
 from data_prep.errors import UserError
+from data_prep.text import markdown_table, write_text
 from model_card.build import template
-from model_card.tables import table
 
-MIN_RECORDINGS = 20  # per class and split, as for results: see evaluation.gaps
+MIN_RECORDINGS = 20  # per class and split, as for results: see judging.limits
 
 
 def write_dataset_card(folder: Path) -> Path:
@@ -29,7 +29,7 @@ def write_dataset_card(folder: Path) -> Path:
             f"{folder} has no readable report.json; expected what `python -m data_prep build` left"
         ) from error
     path = folder / "README.md"
-    path.write_text(render_dataset_card(report, folder.resolve().name), encoding="utf-8")
+    write_text(path, render_dataset_card(report, folder.resolve().name))
     return path
 
 
@@ -48,7 +48,7 @@ def render_dataset_card(report: dict[str, Any], name: str) -> str:
         card_data=data.to_yaml(),
         name=name,
         splits=_splits(report["totals"]),
-        files=table(["what became of the files", "files"], files),
+        files=markdown_table(["what became of the files", "files"], files),
         gaps=_gaps(report, used),
         options=yaml.safe_dump(report["options"], sort_keys=True, allow_unicode=True).strip(),
         versions=", ".join(f"{package} {version}" for package, version in report["versions"].items()),
@@ -62,7 +62,7 @@ def _splits(totals: dict[str, dict[str, dict[str, float]]]) -> str:
         for split, row in totals.items()
         for label, cell in row.items()
     ]
-    return table(["split", "label", "recordings", "chunks", "minutes"], rows)
+    return markdown_table(["split", "label", "recordings", "chunks", "minutes"], rows)
 
 
 def _gaps(report: dict[str, Any], used: list[dict[str, Any]]) -> list[tuple[str, str]]:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from data_prep.errors import UserError
-from evaluation.decisions import ABSTAIN_NAME, BAYES_NAME, Decisions, bayes_threshold, probability_of
+from data_prep.text import fake_probability
+from evaluation.decisions import ABSTAIN_NAME, BAYES_NAME, Decisions, bayes_threshold
 
 DEFAULT_THRESHOLD = 0.5  # used, and said so, when the checkpoint stores none
 
@@ -63,12 +64,12 @@ def decide_by(stored: dict[str, Any], threshold: float | None = None, operating_
         )
     if operating_point == ABSTAIN_NAME:
         band = decisions.abstention
-        high = 1.0 if band.fake_from is None else probability_of(band.fake_from)
-        low = 0.0 if band.real_below is None else probability_of(band.real_below)
+        high = 1.0 if band.fake_from is None else fake_probability(band.fake_from)
+        low = 0.0 if band.real_below is None else fake_probability(band.real_below)
         return Decision(high, low, name=ABSTAIN_NAME, note=band.note, never_fake=band.fake_from is None)
     if operating_point.startswith(f"{BAYES_NAME}:"):
         try:
-            value = probability_of(bayes_threshold(decisions.calibration, operating_point))
+            value = fake_probability(bayes_threshold(decisions.calibration, operating_point))
         except ValueError as error:
             raise UserError(str(error)) from error
         return Decision(value, value, name=operating_point)
@@ -76,5 +77,5 @@ def decide_by(stored: dict[str, Any], threshold: float | None = None, operating_
         known = ", ".join((*decisions.points, ABSTAIN_NAME))
         raise UserError(f"there is no operating point {operating_point}; stored are {known}, and bayes:PRIOR works too")
     point = decisions.points[operating_point]
-    value = probability_of(point.threshold)
+    value = fake_probability(point.threshold)
     return Decision(value, value, name=operating_point, note=point.note)

@@ -15,7 +15,7 @@ from data_prep.audio import SAMPLING_RATE, AudioError, Source
 from scoring.checkpoint import Checkpoint, default_model, load_checkpoint
 from scoring.decision import decide_by
 from scoring.engine import Plan, Result, pack, score_readings
-from scoring.forward import Forward, TorchForward, frame_stride, fuse_head
+from scoring.forward import Forward, OneAtATime, TorchForward, frame_stride, fuse_head
 from scoring.inputs import has_fixed_length, padding_invariant
 from scoring.linear import has_bf16
 from scoring.options import ScoringOptions
@@ -30,6 +30,8 @@ class Detector:
 
     The score of a recording is P(fake) from the mean over its speech windows of the float32 logit difference fake
     minus real. A recording no longer than one window is scored whole, exactly as transformers alone would score it.
+
+    Several threads may use one detector. For samples that are still coming see `scoring.stream.StreamingDetector`.
     """
 
     def __init__(self, checkpoint: Checkpoint, options: ScoringOptions) -> None:
@@ -39,7 +41,7 @@ class Detector:
         self.decision = decide_by(checkpoint.stored, options.threshold, options.operating_point)
         self.threshold_is_default = self.decision.is_default
         self.threshold = self.decision.threshold
-        self._forward = build_forward(checkpoint, options.precision)
+        self._forward = OneAtATime(build_forward(checkpoint, options.precision))
 
     @classmethod
     def from_pretrained(cls, name: str | os.PathLike | None = None, **options: Any) -> Detector:
@@ -124,7 +126,10 @@ class Detector:
         return self.analyse_readings(readings, with_timeline=with_timeline)
 
     def analyse_readings(self, readings: Iterable[Reading], *, with_timeline: bool = False) -> Iterator[Result]:
-        """The one way from bytes to a score, which files, the rows of datasets and single recordings all take."""
+        """The one way from bytes to a score, which files, the rows of datasets and single recordings all take.
+
+        A reading tells how far it is, and its listener hears the samples.
+        """
         return score_readings(readings, self._forward, self.plan, with_timeline)
 
     def row(self, result: Result, name: str | None = None) -> Score:

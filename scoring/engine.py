@@ -45,9 +45,18 @@ class Plan:
     timeline_hop: int = 0
 
 
+@dataclass(frozen=True)
+class ScoredWindow:
+    """A window with speech, from sample `start` to `stop`, and its float64 logit (fake minus real)."""
+
+    start: int
+    stop: int
+    logit: float
+
+
 @dataclass
 class Result:
-    """What is known about one recording: sums over its windows of float64 logits (fake minus real)."""
+    """What is known about one recording: its windows, and sums over them of float64 logits (fake minus real)."""
 
     reading: Reading
     timeline: Timeline | None = None
@@ -56,6 +65,7 @@ class Result:
     max_logit: float = -np.inf
     waiting: int = 0  # windows not scored yet
     localised: int = 0  # the sample up to which short windows were scored
+    scored: list[ScoredWindow] = field(default_factory=list, repr=False)  # in the order of the batches
     read: bool = field(default=False, repr=False)
 
     @property
@@ -76,6 +86,7 @@ class Result:
         self.windows += 1
         self.logit_sum += score.logit
         self.max_logit = max(self.max_logit, score.logit)
+        self.scored.append(ScoredWindow(window.start, window.stop, score.logit))
         if self.timeline is not None:
             self.timeline.add(window, score, finer)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -33,6 +34,22 @@ class Forward(Protocol):
     """Scores a batch of mono 16 kHz float32 windows, each of shape (samples,)."""
 
     def __call__(self, waveforms: Sequence[np.ndarray]) -> list[WindowScore]: ...
+
+
+class OneAtATime:
+    """A forward function that several threads may call.
+
+    One thread at a time gets through: frames are read by a hook on the model, and the gate of a reduced precision
+    counts the batches it has seen.
+    """
+
+    def __init__(self, forward: Forward) -> None:
+        self.forward = forward
+        self._lock = threading.Lock()
+
+    def __call__(self, waveforms: Sequence[np.ndarray]) -> list[WindowScore]:
+        with self._lock:
+            return self.forward(waveforms)
 
 
 class TorchForward:

@@ -14,17 +14,75 @@ from itertools import islice
 import numpy as np
 import soxr
 
-from data_prep.audio import SAMPLING_RATE, AudioError, AudioReader, Source, load_audio
+from data_prep.audio import SAMPLING_RATE, AudioError, AudioReader, Source
 from scoring.choices import MIN_DURATION_S
-from scoring.windows import SpeechTrack, Window, iter_windows
+from scoring.windows import SpeechTrack, Window, WindowCutter, in_pieces
 
 MIN_SPEECH_S = 0.25  # of a window; less is noise, silence or a click
 _QUEUED_WINDOWS = 4  # of one file, decoded and waiting: 3.3 MB at 13 s
 
 
+class SpeechWindows:
+    """Samples in pieces of any size in, the windows with speech out, each as soon as all of it has been judged.
+
+    Args:
+        window, hop: in samples, see `WindowCutter`.
+        track: hears what is pushed.
+    """
+
+    def __init__(self, window: int, hop: int, track: SpeechTrack) -> None:
+        self._cutter = WindowCutter(window, hop)
+        self._track = track
+        self._waiting: list[Window] = []  # for the end of a frame: which pieces come must not decide
+        self._found = False
+
+    def push(self, samples: np.ndarray) -> list[Window]:
+        """Add float32 16 kHz samples of shape (samples,); the windows with speech that are complete by them."""
+        self._track.push(samples)
+        self._waiting += self._cutter.push(samples)
+        judged = [window for window in self._waiting if self._track.covers(window.stop)]
+        del self._waiting[: len(judged)]
+        return self._speaking(judged, self._track)
+
+    def ahead(self) -> list[Window]:
+        """What `finish` would give if the recording ended here; more may be pushed all the same."""
+        track = self._track.finished()
+        return [window for window in (*self._waiting, *self._cutter.last()) if _speaks(window, track)]
+
+    def finish(self) -> list[Window]:
+        """The windows with speech that the recording's end completes.
+
+        Raises:
+            AudioError: the recording is too short, or `no_speech`.
+        """
+        self._track.finish()
+        left = self._speaking([*self._waiting, *self._cutter.last()], self._track)
+        duration_s = self._track.samples / SAMPLING_RATE
+        if duration_s < MIN_DURATION_S:
+            raise AudioError(f"too short: {duration_s:.3f} s, at least {MIN_DURATION_S} s are needed")
+        if not self._found:
+            heard_s = self._track.speech_s(0, self._track.samples)
+            raise AudioError(f"no_speech: {heard_s:.2f} s of speech found, at least {MIN_SPEECH_S} s are needed")
+        return left
+
+    def _speaking(self, windows: list[Window], track: SpeechTrack) -> list[Window]:
+        speaking = [window for window in windows if _speaks(window, track)]
+        self._found = self._found or bool(speaking)
+        return speaking
+
+
+def _speaks(window: Window, track: SpeechTrack) -> bool:
+    long_enough = len(window.samples) >= MIN_DURATION_S * SAMPLING_RATE
+    return long_enough and track.speech_s(window.start, window.stop) >= MIN_SPEECH_S
+
+
 @dataclass
 class Reading:
-    """One recording on its way through: a sentinel `error` or, once read, its length and where it has speech."""
+    """One recording on its way through: a sentinel `error` or, once read, its length and where it has speech.
+
+    `listener` is called with each block of 16 kHz mono samples before anything else hears it. It may raise AudioError
+    to give the recording up.
+    """
 
     source: Source | np.ndarray
     sampling_rate: int | None = None
@@ -32,6 +90,8 @@ class Reading:
     track: SpeechTrack = field(default_factory=SpeechTrack)
     peaks: list[np.ndarray] | None = None  # see `_note_peaks`
     change: Callable[[np.ndarray], np.ndarray] | None = None  # of all its 16 kHz samples, before anything is heard
+    listener: Callable[[np.ndarray], None] | None = None
+    channel: int | None = None  # of a file: this one alone, counted from 0, in place of the mean of all
 
     @property
     def duration_s(self) -> float:
@@ -47,25 +107,21 @@ class Reading:
         if isinstance(self.source, np.ndarray):
             yield from self._speaking([_resampled(self.source, self.sampling_rate)], window, hop)
             return
-        if self.change is not None:
-            yield from self._speaking([self.change(load_audio(self.source))], window, hop)
-            return
-        with AudioReader(self.source) as reader:
-            yield from self._speaking(reader.blocks(), window, hop)
+        with AudioReader(self.source, channel=self.channel) as reader:
+            blocks: Iterable[np.ndarray] = reader.blocks()
+            if self.change is not None:
+                blocks = [self.change(np.concatenate(list(blocks)))]
+            yield from self._speaking(blocks, window, hop)
 
     def _speaking(self, blocks: Iterable[np.ndarray], window: int, hop: int) -> Iterator[Window]:
-        blocks = self.track.follow(blocks if self.peaks is None else _note_peaks(blocks, self.peaks))
-        found = False
-        for candidate in iter_windows(blocks, window, hop):
-            long_enough = len(candidate.samples) >= MIN_DURATION_S * SAMPLING_RATE
-            if long_enough and self.track.speech_s(candidate.start, candidate.stop) >= MIN_SPEECH_S:
-                found = True
-                yield candidate
-        if self.duration_s < MIN_DURATION_S:
-            raise AudioError(f"too short: {self.duration_s:.3f} s, at least {MIN_DURATION_S} s are needed")
-        if not found:
-            heard_s = self.track.speech_s(0, self.track.samples)
-            raise AudioError(f"no_speech: {heard_s:.2f} s of speech found, at least {MIN_SPEECH_S} s are needed")
+        if self.listener is not None:
+            blocks = _heard_by(self.listener, blocks)
+        if self.peaks is not None:
+            blocks = _note_peaks(blocks, self.peaks)
+        windows = SpeechWindows(window, hop, self.track)
+        for piece in in_pieces(blocks, window):
+            yield from windows.push(piece)
+        yield from windows.finish()
 
 
 def read_ahead(readings: Iterable[Reading], window: int, hop: int, workers: int, ahead: int) -> Iterator[Event]:
@@ -73,7 +129,7 @@ def read_ahead(readings: Iterable[Reading], window: int, hop: int, workers: int,
 
     Args:
         readings: recordings, taken lazily.
-        window, hop: in samples, see `iter_windows`.
+        window, hop: in samples, see `WindowCutter`.
         workers: threads; 0 decodes in the caller's own.
         ahead: how many recordings may be under way, so that one long recording does not hold up the short ones.
 
@@ -135,6 +191,12 @@ def _put(items: queue.Queue, item: Window | None, stop: threading.Event) -> bool
         except queue.Full:
             continue
     return False
+
+
+def _heard_by(listener: Callable[[np.ndarray], None], blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    for block in blocks:
+        listener(block)
+        yield block
 
 
 def _note_peaks(blocks: Iterable[np.ndarray], peaks: list[np.ndarray]) -> Iterator[np.ndarray]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import shutil
 from pathlib import Path
 
@@ -13,6 +12,9 @@ from conftest import launch_training
 from datasets import Audio, Dataset, DatasetDict, concatenate_datasets, load_from_disk
 
 from data_prep.audio import encode_flac
+from judging.limits import gaps
+from judging.run import read_run
+from model_card.record import Record
 
 RATE = 16_000
 RECIPE = """\
@@ -59,12 +61,25 @@ def test_clips_longer_than_a_window_and_silent_ones(dataset_dir: Path, speech: n
     shutil.copy(dataset_dir / "report.json", tmp_path / "dataset")
     (tmp_path / "recipe.yaml").write_text(RECIPE)
     launch_training(tmp_path / "out", "--config", tmp_path / "recipe.yaml", "--dataset", tmp_path / "dataset")
-    results = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert results["unscored"] == {"validation": 0, "test": 1}
-    assert results["test"]["metrics"]["n"] == len(splits["test"]) - 1
-    fitted = results["training"]["fitted"]
-    assert fitted["real"] + fitted["fake"] == sum(map(len, splits.values())) - 1
-    assert fitted["left_out"] == 0
+    results = read_run(tmp_path / "out" / "results.json")
+    sets, found = results.judgement.sets, results.generalisation
+    assert results.judgement.unscored == 1
+    assert {name: judged.unscored for name, judged in sets.items()} == {"validation": 0, "test": 1}
+    assert sets["test"].n == len(splits["test"]) - 1
+    fitted = results.facts.training.fitted
+    assert fitted.real + fitted.fake == sum(map(len, splits.values())) - 1
+    assert fitted.left_out == 0
+    assert results.facts.training.best_value == sets["validation"].value("roc_auc")
+    # What held-out generators say is in the record and in the card, digit for digit.
+    assert found.held_out.fake == sum(row.fake for row in found.families.rows)
+    aucs = [row.channels["codec"]["roc_auc"].value for row in found.families.rows]
+    assert found.families.mean["codec"] == pytest.approx(np.mean(aucs))
+    assert found.test.channels["clean"]["roc_auc"].value == sets["test"].value("roc_auc")
+    assert {row.name for row in found.test_generators} == sets["test"].facts.synthetic
+    assert f"{found.held_out.channels['telephone']['recall_real']}" in (tmp_path / "out" / "README.md").read_text()
+    headings = {gap.heading for gap in gaps(Record.load(tmp_path / "out").evidence())}
+    assert "No out-of-domain set" not in headings  # held-out generators are one
+    assert "Clips without a score" in headings
     with (tmp_path / "out" / "scores_test.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [bool(row["fake_logit"]) for row in rows] == [True] * (len(rows) - 1) + [False]

@@ -9,7 +9,8 @@ import pytest
 from conftest import ROOT, launch_training
 from safetensors.torch import load_file
 
-from evaluation.gaps import gaps
+from judging.limits import gaps
+from judging.run import read_run
 from model_card.record import Record
 from training.summary import format_results
 
@@ -32,11 +33,12 @@ def test_only_the_heads_have_changed(fine_tuned: Path) -> None:
 
 
 def test_before_and_after_are_judged_on_the_same_test(fine_tuned: Path, dataset_dir: Path) -> None:
-    results = json.loads((fine_tuned / "results.json").read_text())
-    base = results["base"]
-    assert base["test"]["metrics"]["n"] == results["test"]["metrics"]["n"]
-    assert base["threshold"] == json.loads((SHIPPED / "config.json").read_text())["detector"]["threshold"]
-    assert base["test"]["metrics"] != results["test"]["metrics"]
+    results = read_run(fine_tuned / "results.json")
+    after, base = results.judgement.sets["test"], results.judgement.base
+    assert base.sets["test"].n == after.n
+    stored = json.loads((SHIPPED / "config.json").read_text())["detector"]["threshold"]
+    assert base.threshold.fake_probability == pytest.approx(stored, abs=1e-12)
+    assert base.sets["test"].metrics != after.metrics
     assert "test, before fine-tuning" in format_results(results, fine_tuned)
     card = (fine_tuned / "README.md").read_text()
     assert "start checkpoint, unchanged" in card
@@ -45,4 +47,4 @@ def test_before_and_after_are_judged_on_the_same_test(fine_tuned: Path, dataset_
 
 
 def test_a_start_checkpoint_that_decides_nothing_is_not_judged(trained: Path) -> None:
-    assert "base" not in json.loads((trained / "results.json").read_text())
+    assert json.loads((trained / "results.json").read_text())["base"] is None

@@ -11,6 +11,8 @@ from conftest import ROOT, launch_training, save_tiny
 from datasets import DatasetDict, load_from_disk
 
 from data_prep.errors import UserError
+from evaluation.intervals import Difference, Estimate
+from judging.run import read_run
 from training.arguments import parse_recipe
 from training.outside import load_outside, warnings_of
 
@@ -40,19 +42,19 @@ def test_harm_done_elsewhere_is_measured_and_warned_of(dataset_dir: Path, tmp_pa
         output, "--config", "configs/demo.yaml", "--dataset", lies, "--max_duration_s", "3",
         "--learning_rate", "2e-2", "--num_train_epochs", "2", "--ood_dataset", tmp_path / "elsewhere", dataset_dir,
     )  # fmt: skip
-    results = json.loads((output / "results.json").read_text())
-    after, before = (results[k]["elsewhere"]["metrics"]["roc_auc"] for k in ("outside", "base"))
-    found = results["against_base"]["elsewhere"]["roc_auc"]
-    assert (found["a"], found["b"], found["difference"]) == pytest.approx((after, before, after - before))
+    judgement = read_run(output / "results.json").judgement
+    after, before = (sets["elsewhere"].value("roc_auc") for sets in (judgement.sets, judgement.base.sets))
+    found = judgement.base.differences["elsewhere"]["roc_auc"]
+    assert (found.a, found.b, found.difference.value) == pytest.approx((after, before, after - before))
     assert after < before
-    assert results["against_base"]["test"]["roc_auc"]["difference"] > 0  # better on the lies it was trained on
-    assert len(results["warnings"]) == 2
-    assert results["warnings"][0].startswith(f"fine-tuning made it worse on elsewhere: ROC-AUC {after:.3f} after")
+    assert judgement.base.differences["test"]["roc_auc"].difference.value > 0  # better on the lies it was trained on
+    assert len(judgement.warnings) == 2
+    assert judgement.warnings[0].startswith(f"fine-tuning made it worse on elsewhere: ROC-AUC {after:.3f} after")
     # The whole of a set without a test split, the test split of one that has it: the same clips here.
-    assert results["outside"]["dataset"]["metrics"] == results["outside"]["elsewhere"]["metrics"]
+    assert judgement.sets["dataset"].metrics == judgement.sets["elsewhere"].metrics
     card = (output / "README.md").read_text()
     for place in (done.stderr, done.stdout, card):
-        assert results["warnings"][0] in place
+        assert judgement.warnings[0] in place
     assert "Worse than its base model on elsewhere" in card
     assert "No out-of-domain set" not in card
     assert (output / "scores_elsewhere.csv").is_file()
@@ -72,7 +74,7 @@ def test_harm_done_elsewhere_is_measured_and_warned_of(dataset_dir: Path, tmp_pa
 def test_the_warning_says_how_sure_it_is(
     difference: float | None, low: float | None, high: float | None, said: str | None
 ) -> None:
-    found = {"a": 0.6, "b": 0.8, "difference": difference, "interval": {"low": low, "high": high}}
+    found = Difference(0.6, 0.8, Estimate(difference, low, high))
     sentences = warnings_of({"far": {"roc_auc": found}}, ["far"])
     assert (said in sentences[0]) if said else (sentences == [])
 
@@ -103,5 +105,5 @@ def test_a_detector_without_a_stored_threshold_is_measured_before_too(dataset_di
         "--max_duration_s", "2.5",
     )  # fmt: skip
     base = json.loads((output / "results.json").read_text())["base"]
-    assert base["threshold"] == 0.5
-    assert {"validation", "test"} <= base.keys()
+    assert base["threshold"]["fake_probability"] == 0.5
+    assert {"validation", "test"} <= base["sets"].keys()

@@ -16,7 +16,7 @@ VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 COMMANDS = (
     ("infer.py",), ("train_wav2vec2.py",), ("-m", "data_prep"), ("-m", "evaluation"), ("-m", "model_card"),
-    ("-m", "training.summary"), ("-m", "training.show_augmentation"),
+    ("-m", "app"), ("-m", "training.summary"), ("-m", "training.show_augmentation"),
 )  # fmt: skip
 
 

@@ -11,9 +11,11 @@ from conftest import RECORDINGS, save_tiny
 
 import infer
 from data_prep.errors import UserError
-from evaluation.decisions import Decisions, bayes_threshold, fit_decisions, probability_of
-from evaluation.transfer import transfer
+from data_prep.text import fake_probability
+from evaluation.decisions import Decisions, bayes_threshold, fit_decisions
 from infer import Detector
+from judging.clips import ScoredClips
+from judging.judge import applied
 from scoring.decision import decide_by
 
 
@@ -47,20 +49,24 @@ def test_bayes_point_follows_from_the_calibration(decisions: Decisions) -> None:
     assert decisions.calibration.probability([threshold], prior)[0] == pytest.approx(0.5)
 
 
-def test_transfer_never_refits(decisions: Decisions) -> None:
+def table(scores: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> ScoredClips:
+    return ScoredClips.of(scores, labels, {"source": [f"r{group}" for group in groups]})
+
+
+def test_applying_never_refits(decisions: Decisions) -> None:
     """Other clips move the rates and leave the thresholds; at the same thresholds a shift can only raise the FPR."""
-    here, shifted = (transfer(decisions, *clips(1, shift=shift), resamples=50) for shift in (0.0, 2.0))
+    here, shifted = (applied(decisions, table(*clips(1, shift=shift)), 50) for shift in (0.0, 2.0))
     for row, moved in zip(here[:-1], shifted[:-1], strict=True):
-        assert row["threshold"] == moved["threshold"] == decisions.points[row["name"]].threshold
+        assert row.threshold == moved.threshold == decisions.points[row.name].threshold
         scores, labels, _ = clips(1)
-        assert row["fpr"]["value"] == np.mean(scores[labels == 0] >= row["threshold"])
-        assert moved["fpr"]["value"] >= row["fpr"]["value"]
-    band = here[-1]
+        assert row.fpr.value == np.mean(scores[labels == 0] >= row.threshold)
+        assert moved.fpr.value >= row.fpr.value
+    last = here[-1]
     scores, labels, _ = clips(1)
     decided = decisions.abstention.decide(scores)
-    assert band["decided"] == np.mean(decided >= 0)
-    assert band["fpr"]["value"] == np.mean(decided[labels == 0] == 1)
-    assert band["fnr"]["value"] == np.mean(decided[labels == 1] == 0)
+    assert last.band.decided == np.mean(decided >= 0)
+    assert last.fpr.value == np.mean(decided[labels == 0] == 1)
+    assert last.fnr.value == np.mean(decided[labels == 1] == 0)
 
 
 def test_band_without_ends_answers_uncertain() -> None:
@@ -82,14 +88,14 @@ def test_detector_applies_the_point_asked_for(detector_folder: Path, decisions: 
     assert Detector.from_pretrained(detector_folder).threshold == 0.4
     for name, point in decisions.points.items():
         detector = Detector.from_pretrained(detector_folder, operating_point=name)
-        assert detector.threshold == pytest.approx(probability_of(point.threshold))
+        assert detector.threshold == pytest.approx(fake_probability(point.threshold))
         score = detector.score(speech[: 16_000 * 4], 16_000)
         assert (score.prediction == "fake") == (score.fake_probability >= score.threshold)
     band = decisions.abstention
     decision = Detector.from_pretrained(detector_folder, operating_point="abstain").decision
     for logit in np.linspace(-6, 6, 49):
         expected = {1: "fake", 0: "real", -1: "uncertain"}[int(band.decide([logit])[0])]
-        assert decision.prediction(probability_of(logit)) == expected
+        assert decision.prediction(fake_probability(logit)) == expected
 
 
 @pytest.mark.parametrize(
@@ -117,10 +123,10 @@ def test_training_stores_and_transfers_them(trained: Path) -> None:
     results = json.loads((trained / "results.json").read_text())
     assert stored == Decisions.from_config(results["decisions"])
     names = {*stored.points, "abstain"}
-    assert {row["name"] for row in results["test"]["operating_points"]} == names
+    assert {row["name"] for row in results["sets"]["test"]["operating_points"]} == names
     assert names == {"balanced_accuracy", "eer", "fpr_0.05", "fpr_0.01", "fpr_0.001", "bayes", "abstain"}
     assert not stored.points["fpr_0.01"].supported  # a handful of recordings cannot promise one in a hundred
-    assert "operating_points" not in results["validation"]  # they were fitted there: nothing to transfer
+    assert results["sets"]["validation"]["operating_points"] == []  # they were fitted there: nothing to transfer
 
 
 def test_infer_takes_the_name(

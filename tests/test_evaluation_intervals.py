@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import time
 
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.special import expit
 
 from evaluation import metrics
 from evaluation.intervals import DEFAULT_METRICS, binomial_interval, bootstrap_intervals, paired_difference
+from evaluation.losses import ClipLosses, act_dcf_losses, brier_losses, cllr_losses, ece_losses
 from evaluation.resampling import GroupDesign, RankedScores, weighted_counts, weighted_metrics
 
 RANKED = ("roc_auc", "eer", "pr_auc", "min_dcf")
@@ -65,7 +66,7 @@ def test_same_seed_same_interval_and_the_point_lies_inside():
     point = metrics.detection_metrics(scores, labels, 1.0) | {"min_dcf": metrics.min_dcf(scores, labels)}
     for name in names:
         assert 0 <= first[name].low < point[name] < first[name].high <= 1
-    json.dumps({name: interval.to_dict() for name, interval in first.items()}, allow_nan=False)
+    assert all(estimate.value == pytest.approx(point[name], abs=1e-12) for name, estimate in first.items())
 
 
 def test_copies_of_clips_do_not_narrow_the_interval_when_grouped():
@@ -79,6 +80,43 @@ def test_copies_of_clips_do_not_narrow_the_interval_when_grouped():
         width = alone[name].high - alone[name].low
         assert copied[name].high - copied[name].low == pytest.approx(width, rel=0.1)
         assert careless[name].high - careless[name].low < 0.5 * width
+
+
+def of_probability(scores, labels) -> dict[str, ClipLosses]:
+    """Metrics of scores that are taken for log-likelihood ratios."""
+    p = expit(scores)
+    return {
+        "brier": brier_losses(p, labels), "ece": ece_losses(p, labels), "cllr": cllr_losses(scores, labels),
+        "act_dcf": act_dcf_losses(scores, labels),
+    }  # fmt: skip
+
+
+def test_means_of_losses_under_weights_are_the_metrics_of_repeated_clips():
+    rng = np.random.default_rng(14)
+    scores, labels, groups = grouped_clips(rng, 20, 20)
+    weights = rng.integers(0, 4, 40)
+    losses = of_probability(scores, labels)
+    totals = RankedScores(scores, labels, groups, 0.0, losses).totals(weights)
+    s, y = (np.repeat(values, weights[groups]) for values in (scores, labels))
+    expected = (
+        metrics.brier_score(expit(s), y), metrics.expected_calibration_error(expit(s), y), metrics.cllr(s, y),
+        metrics.act_dcf(s, y),
+    )  # fmt: skip
+    assert weighted_metrics(totals, tuple(losses)) == pytest.approx(expected, abs=1e-12)
+
+
+def test_losses_of_perfect_and_of_one_class_get_the_interval_they_can_have():
+    labels = np.repeat([0, 1], 20)
+    ratios = np.where(labels == 1, 50.0, -50.0)
+    got = bootstrap_intervals(ratios, labels, None, 0.0, ("act_dcf", "cllr"), 50, losses=of_probability(ratios, labels))
+    rate = 1 - 0.0125 ** (1 / 20)  # 95 % over two classes of twenty groups without an error
+    assert (got["act_dcf"].value, got["act_dcf"].low) == (0, 0)
+    assert got["act_dcf"].high == pytest.approx(rate * 2.9)  # calling everything wrong costs (0.95 + 0.5) / 0.5
+    assert got["cllr"].low is None
+    alone = {name: found for name, found in of_probability(ratios[:20], labels[:20]).items()}
+    one = bootstrap_intervals(ratios[:20], labels[:20], None, 0.0, tuple(alone), 50, losses=alone)
+    assert one["brier"].value == pytest.approx(0)
+    assert (one["cllr"].value, one["act_dcf"].value) == (None, None)
 
 
 def test_group_names_of_any_kind_and_order_give_the_same_interval():
@@ -152,15 +190,15 @@ def test_paired_difference_is_zero_for_identical_and_sharper_than_unpaired():
     rng = np.random.default_rng(8)
     scores, labels, groups = grouped_clips(rng, 40, 40)
     same = paired_difference(scores, scores, labels, groups, 1.0, 1.0, resamples=100)
-    assert all((d.difference, d.interval.low, d.interval.high) == (0, 0, 0) for d in same.values())
+    assert all((d.difference.value, d.difference.low, d.difference.high) == (0, 0, 0) for d in same.values())
     close = scores + 0.2 * rng.normal(size=scores.size)
     paired = paired_difference(scores, close, labels, groups, 1.0, 1.0, resamples=500)
     alone = bootstrap_intervals(scores, labels, groups, 1.0, resamples=500)
     for name in ("roc_auc", "accuracy"):
-        gap = paired[name].interval
-        assert gap.low <= paired[name].difference <= gap.high
+        gap = paired[name].difference
+        assert gap.low <= gap.value <= gap.high
         assert gap.high - gap.low < 0.6 * (alone[name].high - alone[name].low)
-    assert paired["roc_auc"].difference == metrics.roc_auc(scores, labels) - metrics.roc_auc(close, labels)
+    assert paired["roc_auc"].difference.value == metrics.roc_auc(scores, labels) - metrics.roc_auc(close, labels)
 
 
 def test_paired_difference_flips_its_sign_with_the_systems():
@@ -169,14 +207,14 @@ def test_paired_difference_flips_its_sign_with_the_systems():
     other = scores + rng.normal(size=scores.size)
     ab = paired_difference(scores, other, labels, groups, 1.0, 0.8, resamples=100)["eer"]
     ba = paired_difference(other, scores, labels, groups, 0.8, 1.0, resamples=100)["eer"]
-    assert ab.difference == -ba.difference
-    assert (ab.interval.low, ab.interval.high) == pytest.approx((-ba.interval.high, -ba.interval.low))
+    assert ab.difference.value == -ba.difference.value
+    assert (ab.difference.low, ab.difference.high) == pytest.approx((-ba.difference.high, -ba.difference.low))
 
 
 def test_two_perfect_systems_are_not_proven_equal():
     labels = np.repeat([0, 1], 20)
     got = paired_difference(labels * 1.0, labels * 2.0, labels, None, 0.5, 0.5, metrics=("fpr",), resamples=50)["fpr"]
-    assert got.interval.high == pytest.approx(binomial_interval(0, 20).high)
+    assert got.difference.high == pytest.approx(binomial_interval(0, 20).high)
 
 
 @pytest.mark.parametrize(
@@ -225,6 +263,30 @@ def test_ninety_five_percent_intervals_cover_ninety_three_to_ninety_seven(n_grou
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("n_groups", [20, 60])
+def test_intervals_of_losses_cover_and_those_of_bins_never_too_little(n_groups):
+    """Scores that overstate their evidence, and the truth from very many of them."""
+    rng = np.random.default_rng(13)
+
+    def drawn(n):
+        scores, labels, groups = grouped_clips(rng, n, n)
+        return 2.5 * (scores - 1), labels, groups
+
+    scores, labels, _ = drawn(200_000)
+    counts = (int((labels == 0).sum()), int(labels.sum()))
+    truth = {n: found.mean(np.ones(labels.size), *counts) for n, found in of_probability(scores, labels).items()}
+    hits = dict.fromkeys(truth, 0)
+    for run in range(400):
+        scores, labels, groups = drawn(n_groups)
+        losses = of_probability(scores, labels)
+        got = bootstrap_intervals(scores, labels, groups, 0.0, tuple(losses), 250, seed=run, losses=losses)
+        for name, estimate in got.items():
+            hits[name] += estimate.low <= truth[name] <= estimate.high
+    assert hits.pop("ece") / 400 >= 0.95
+    assert all(0.91 <= hit / 400 <= 0.98 for hit in hits.values()), hits
+
+
+@pytest.mark.slow
 def test_paired_intervals_cover_too():
     rng = np.random.default_rng(12)
     truth = float(stats.norm.cdf(2 / np.sqrt(2)) - stats.norm.cdf(2 / np.sqrt(2.5)))
@@ -235,5 +297,5 @@ def test_paired_intervals_cover_too():
         got = paired_difference(scores, noisy, labels, groups, 1.0, 1.0, metrics=("roc_auc",), resamples=250, seed=run)[
             "roc_auc"
         ]
-        hits += got.interval.low <= truth <= got.interval.high
+        hits += got.difference.low <= truth <= got.difference.high
     assert 0.93 <= hits / 600 <= 0.975, hits

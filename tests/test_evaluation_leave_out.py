@@ -70,14 +70,14 @@ def test_every_generator_is_left_out_once(
     rows = json.loads((tmp_path / "report.json").read_text())["leave_one_generator_out"]
     assert [row["name"] for row in rows] == ["a", "b"]
     judged = read_splits(str(tmp_path / "leave_one_out" / "a" / "dataset"))["test"]
-    assert judged.num_rows == rows[0]["n_real"] + rows[0]["n_fake"]
-    assert 0 <= rows[0]["roc_auc"]["value"] <= 1
+    assert judged.num_rows == rows[0]["real"]["clips"] + rows[0]["fake"]["clips"]
+    assert 0 <= rows[0]["metrics"]["roc_auc"]["value"] <= 1
     assert (tmp_path / "leave_one_out" / "a" / "detector" / "model.safetensors").is_file()
     assert sorted(path.name for path in finished.iterdir()) == ["results.json"]
     assert "Each generator left out of training" in (tmp_path / "report.html").read_text()
     shown = capsys.readouterr().out
     assert "trained again without one generator" in shown
-    assert f"a ({rows[0]['n_fake']} fakes)" in shown
+    assert f"a ({rows[0]['fake']['clips']} fakes)" in shown
 
 
 @pytest.mark.parametrize(

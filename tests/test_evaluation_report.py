@@ -7,6 +7,7 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib
@@ -16,25 +17,30 @@ from conftest import run
 from datasets import load_from_disk
 from matplotlib.figure import Figure
 from PIL import Image
+from scipy.special import expit
 
 from data_prep.audio import load_audio
 from data_prep.errors import UserError
 from data_prep.read_dataset import read_splits
 from evaluation import figures
 from evaluation.__main__ import main
-from evaluation.clips import ScoredClips
 from evaluation.gates import Gate
-from evaluation.leave_out import SHOWN as LEFT_OUT
-from evaluation.measure import Judge, measure
-from evaluation.metrics import cllr, detection_metrics, roc_auc
+from evaluation.intervals import Estimate
+from evaluation.metrics import act_dcf, brier_score, cllr, detection_metrics, expected_calibration_error, roc_auc
 from evaluation.report import build_report
 from evaluation.score_dataset import score_rows
 from evaluation.score_files import read_scores
 from evaluation.text import report_table
 from infer import Detector
+from judging.clips import ScoredClips
+from judging.judge import SHOWN, Judge, drawn, measure_set
+from judging.record import ClassFacts, Part, Threshold
+from judging.report import System, read_report
+from judging.run import read_run
 
 PICTURES = ("roc", "det", "precision_recall", "confusion_matrix", "score_histogram", "reliability")
 QUICK = ("--resamples", "50")
+JUDGE = Judge(Threshold(0.0, "fake_logit", "", None))
 
 
 def write_csv(path: Path, header: list[str], rows: list[list[object]]) -> Path:
@@ -75,14 +81,25 @@ def scored(score_files: tuple[Path, Path], tmp_path_factory: pytest.TempPathFact
 def test_numbers_are_those_of_the_scores(scored: Path, score_files: tuple[Path, Path]) -> None:
     report = json.loads((scored / "report.json").read_text())
     clips = read_scores(*score_files).splits["test"]
-    found = report["sets"]["test"]["metrics"]
+    judged = report["sets"]["test"]
+    found = {name: estimate["value"] for name, estimate in judged["metrics"].items()}
     expected = detection_metrics(clips.scores, clips.labels, report["threshold"]["value"])
-    assert {key: found[key] for key in expected} == expected
+    counted = judged["confusion"] | {
+        "n": judged["n"], "n_real": judged["facts"]["real"]["clips"], "n_fake": judged["facts"]["fake"]["clips"],
+    }  # fmt: skip
+    assert {key: (found | counted)[key] for key in expected} == expected
     llr = report["decisions"]["calibration"]
-    assert found["cllr"] == pytest.approx(cllr(llr["slope"] * clips.scores + llr["bias"], clips.labels))
+    ratios = llr["slope"] * clips.scores + llr["bias"]
+    assert found["cllr"] == pytest.approx(cllr(ratios, clips.labels))
+    assert found["act_dcf"] == pytest.approx(act_dcf(ratios, clips.labels))
+    own = expit(clips.scores)
+    assert found["brier"] == pytest.approx(brier_score(own, clips.labels))
+    assert found["ece"] == pytest.approx(expected_calibration_error(own, clips.labels))
     assert report["threshold"]["split"] == "validation"
-    intervals = report["sets"]["test"]["intervals"]["recordings"]
-    assert all(i["low"] <= found[name] <= i["high"] for name, i in intervals.items())
+    without = {name for name, estimate in judged["metrics"].items() if estimate["low"] is None}
+    assert without == {"eer_threshold", "eer_interpolated"}
+    known = [estimate for name, estimate in judged["metrics"].items() if name not in without]
+    assert all(estimate["low"] <= estimate["value"] <= estimate["high"] for estimate in known)
 
 
 def test_test_scores_decide_nothing(score_files: tuple[Path, Path], scored: Path, tmp_path: Path) -> None:
@@ -98,7 +115,8 @@ def test_test_scores_decide_nothing(score_files: tuple[Path, Path], scored: Path
     before, after = (json.loads((folder / "report.json").read_text()) for folder in (scored, tmp_path))
     assert before["threshold"] == after["threshold"]
     assert before["decisions"] == after["decisions"]
-    assert after["sets"]["test"]["metrics"]["fpr"] > before["sets"]["test"]["metrics"]["fpr"]
+    rates = [report["sets"]["test"]["metrics"]["fpr"]["value"] for report in (before, after)]
+    assert rates[1] > rates[0]
 
 
 def test_parts_add_up(scored: Path) -> None:
@@ -106,14 +124,13 @@ def test_parts_add_up(scored: Path) -> None:
     assert set(found["breakdowns"]) == {"generator", "language", "duration", "container"}
     for part in ("language", "duration", "container"):
         rows = found["breakdowns"][part]
-        assert sum(row["n_real"] + row["n_fake"] for row in rows) == found["metrics"]["n"]
+        assert sum(row["real"]["clips"] + row["fake"]["clips"] for row in rows) == found["n"]
     generators = found["breakdowns"]["generator"]
-    assert sum(row["n_fake"] for row in generators) == found["metrics"]["n_fake"]
-    assert {row["n_real"] for row in generators} == {found["metrics"]["n_real"]}
-    missed = sum(row["fnr"]["value"] * row["n_fake"] for row in generators)
-    assert missed == pytest.approx(found["metrics"]["fn"])
-    assert "generators" in found["intervals"]
-    assert "speakers" not in found["intervals"]  # nobody said who speaks
+    assert sum(row["fake"]["clips"] for row in generators) == found["facts"]["fake"]["clips"]
+    assert {row["real"]["clips"] for row in generators} == {found["facts"]["real"]["clips"]}
+    missed = sum(row["metrics"]["fnr"]["value"] * row["fake"]["clips"] for row in generators)
+    assert missed == pytest.approx(found["confusion"]["fn"])
+    assert set(found["regrouped"]) == {"generators"}  # nobody said who speaks
 
 
 def test_page_needs_nothing_beside_it_and_pictures_show_something(scored: Path) -> None:
@@ -163,7 +180,9 @@ def test_gates_decide_the_exit_status(score_files: tuple[Path, Path], tmp_path: 
     assert [o["passed"] for o in outcomes] == [True, False]
 
 
-@pytest.mark.parametrize("text", ["accuracy", "accuracy=>0.8", "loudness>=1", "cllr.low<1", "accuracy>=80%", "eer<=."])
+@pytest.mark.parametrize(
+    "text", ["accuracy", "accuracy=>0.8", "loudness>=1", "eer_interpolated.low<1", "accuracy>=80%", "eer<=."]
+)
 def test_unreadable_gates_are_refused(text: str) -> None:
     with pytest.raises(UserError, match="the gate"):
         Gate.parse(text)
@@ -171,10 +190,10 @@ def test_unreadable_gates_are_refused(text: str) -> None:
 
 def test_undefined_values_pass_no_gate() -> None:
     clips = ScoredClips.of([1.0, 2.0], [1, 1], {})
-    measured = measure(clips, Judge(0.0, "fake_logit", "", None, None), 10)
-    assert measured["metrics"]["roc_auc"] is None
-    assert not Gate.parse("roc_auc>=0").check(measured)["passed"]
-    assert Gate.parse("recall_fake>=1").check(measured)["passed"]
+    judged = measure_set(clips, JUDGE, "test", 10)
+    assert judged.metrics["roc_auc"].value is None
+    assert not Gate.parse("roc_auc>=0").check(judged).passed
+    assert Gate.parse("recall_fake>=1").check(judged).passed
 
 
 @pytest.mark.parametrize(
@@ -210,7 +229,7 @@ def test_a_default_threshold_is_used_and_said(tmp_path: Path) -> None:
     assert main(["scores", *files, "--output", str(tmp_path / "out"), *QUICK]) == 0
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["threshold"]["value"] == 0.5
-    assert report["sets"]["test"]["metrics"]["cllr"] is None  # nothing to calibrate on
+    assert report["sets"]["test"]["metrics"]["cllr"]["value"] is None  # nothing to calibrate on
     headings = {gap["heading"] for gap in report["gaps"]}
     assert {"Threshold not chosen", "Recordings unknown", "No out-of-domain set"} <= headings
     assert not (tmp_path / "out" / "generators.png").exists()
@@ -235,25 +254,31 @@ def reported(trained: Path, dataset_dir: Path, tiny_checkpoint: Path, tmp_path_f
 
 
 def test_report_repeats_what_training_measured(reported: Path, trained: Path) -> None:
-    report = json.loads((reported / "report.json").read_text())
-    results = json.loads((trained / "results.json").read_text())
-    found, recorded = report["sets"]["test"]["metrics"], results["test"]["metrics"]
-    for key in ("n", "n_real", "n_fake", "tp", "fp", "roc_auc", "accuracy"):
-        assert found[key] == pytest.approx(recorded[key]), key
-    assert report["threshold"]["value"] == pytest.approx(results["threshold"]["fake_logit"])
-    thresholds = {row["name"]: row.get("threshold") for row in report["sets"]["test"]["operating_points"]}
-    assert thresholds == {row["name"]: row.get("threshold") for row in results["test"]["operating_points"]}
+    report = read_report(reported / "report.json").judgement
+    results = read_run(trained / "results.json").judgement
+    found, recorded = report.sets["test"], results.sets["test"]
+    assert (found.role, found.n, found.facts, found.confusion) == (
+        recorded.role, recorded.n, recorded.facts, recorded.confusion,
+    )  # fmt: skip
+    assert found.metrics.keys() == recorded.metrics.keys()
+    for key, estimate in found.metrics.items():
+        assert estimate.value == pytest.approx(recorded.value(key), abs=1e-4), key
+    assert found.breakdowns.keys() == recorded.breakdowns.keys()
+    assert report.threshold.value == pytest.approx(results.threshold.value)
+    thresholds = {point.name: point.threshold for point in found.operating_points}
+    assert thresholds == {point.name: point.threshold for point in recorded.operating_points}
     assert (reported / "training_history.png").is_file()
 
 
 def test_base_model_is_the_control_on_every_set(reported: Path) -> None:
-    report = json.loads((reported / "report.json").read_text())
-    assert set(report["base"]["differences"]) == set(report["sets"])
-    assert len(report["sets"]) == 4  # test, and each split of the dataset from elsewhere
-    for name, found in report["base"]["differences"].items():
-        a, b = report["sets"][name]["metrics"]["roc_auc"], report["base"]["sets"][name]["metrics"]["roc_auc"]
-        assert found["roc_auc"]["difference"] == pytest.approx(a - b)
-    headings = {gap["heading"] for gap in report["gaps"]}
+    report = read_report(reported / "report.json")
+    sets, base = report.judgement.sets, report.judgement.base
+    assert set(base.differences) == set(sets)
+    assert len(sets) == 4  # test, and each split of the dataset from elsewhere
+    for name, found in base.differences.items():
+        a, b = sets[name].value("roc_auc"), base.sets[name].value("roc_auc")
+        assert found["roc_auc"].difference.value == pytest.approx(a - b)
+    headings = {gap.heading for gap in report.gaps}
     assert "No out-of-domain set" not in headings
     assert "Too few recordings in test" in headings
 
@@ -302,9 +327,9 @@ def test_unknown_split_and_dataset_are_one_sentence(
 def test_a_legend_never_covers_the_curves(n_sets: int, curve: Callable[..., None]) -> None:
     """Few sets are listed in the corner that a curve leaves empty, more of them below the axes, inside the picture."""
     rng, labels = np.random.default_rng(0), np.arange(200) % 2
-    judge = Judge(0.0, "fake_logit", "", None, None)
-    measured = measure(ScoredClips.of(rng.normal(0, 1, 200) + 2 * labels, labels, {}), judge, 10)
-    systems = [(f"a set from elsewhere, number {i}", measured, False) for i in range(n_sets)]
+    clips = ScoredClips.of(rng.normal(0, 1, 200) + 2 * labels, labels, {})
+    judged = replace(measure_set(clips, JUDGE, "test", 10), series=drawn(clips, JUDGE))
+    systems = [figures.Curve(f"a set from elsewhere, number {i}", judged, False) for i in range(n_sets)]
     with matplotlib.rc_context(figures.STYLE):
         figure = Figure(figsize=figures.curve_size(systems), layout="constrained")
         axes = figure.subplots()
@@ -326,12 +351,9 @@ def test_a_legend_never_covers_the_curves(n_sets: int, curve: Callable[..., None
 def test_the_table_on_the_console_fits_a_terminal_and_holds_every_set(n_sets: int) -> None:
     rng, labels = np.random.default_rng(0), np.arange(40) % 2
     sets = {f"in the wild {i}": ("test", ScoredClips.of(rng.normal(0, 1, 40), labels, {})) for i in range(n_sets)}
-    left_out = [
-        {"name": f"generator {i}", "n_fake": 9, **{k: {"value": 0.5, "low": 0.4, "high": 0.6} for k in LEFT_OUT}}
-        for i in range(n_sets)
-    ]
-    judge = Judge(0.0, "fake_logit", "", None, None)
-    report = build_report({"name": "m", "dataset": "d"}, judge, sets, left_out=left_out, resamples=10)
+    half = dict.fromkeys(SHOWN, Estimate(0.5, 0.4, 0.6))
+    left_out = [Part(f"generator {i}", ClassFacts(9), ClassFacts(9), half) for i in range(n_sets)]
+    report = build_report(System("m", "d"), JUDGE, sets, left_out=left_out, resamples=10)
     lines = report_table(report).partition("\nnote:")[0].splitlines()
     assert max(map(len, lines)) <= 120
     for i in range(n_sets):
@@ -339,4 +361,4 @@ def test_the_table_on_the_console_fits_a_terminal_and_holds_every_set(n_sets: in
         assert sum(f"generator {i} (9 fakes)" in line for line in lines) == 1
     table = lines[: 7 * -(-n_sets // 3)]
     found = [float(x) for line in table if line.startswith("ROC-AUC") for x in re.findall(r"(\d\.\d+) \[", line)]
-    assert found == [round(s["metrics"]["roc_auc"], 3) for s in report["sets"].values()]
+    assert found == [round(judged.value("roc_auc"), 3) for judged in report.judgement.sets.values()]

@@ -105,10 +105,10 @@ def test_decisions_that_stand_in_the_file_are_the_ones_judged(tmp_path: Path) ->
     assert judged(tmp_path) == 0
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert (report["threshold"]["value"], report["threshold"]["origin"]) == (0.65, "stands in the scores file")
-    assert report["sets"]["test"]["metrics"]["fnr"] == 0.5  # at 0.5 it would be 0
+    assert report["sets"]["test"]["metrics"]["fnr"]["value"] == 0.5  # at 0.5 it would be 0
     assert judged(tmp_path, "--threshold", "0.5") == 0
     report = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert (report["threshold"]["value"], report["sets"]["test"]["metrics"]["fnr"]) == (0.5, 0.0)
+    assert (report["threshold"]["value"], report["sets"]["test"]["metrics"]["fnr"]["value"]) == (0.5, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_uncertain_clips_are_said_to_count_as_called_real(tmp_path: Path) -> Non
     assert judged(tmp_path) == 0
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert "its 1 uncertain clips are counted as called real" in report["threshold"]["origin"]
-    assert report["sets"]["test"]["metrics"]["fnr"] == 1.0
+    assert report["sets"]["test"]["metrics"]["fnr"]["value"] == 1.0
 
 
 def test_what_infer_decided_is_what_the_report_counts(tmp_path: Path) -> None:
@@ -145,5 +145,5 @@ def test_what_infer_decided_is_what_the_report_counts(tmp_path: Path) -> None:
     assert judged(tmp_path) == 0
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["threshold"]["value"] == float(rows[0]["threshold"])
-    m = report["sets"]["test"]["metrics"]
-    assert m["tp"] + m["fp"] == sum(row["prediction"] == "fake" for row in rows)
+    counts = report["sets"]["test"]["confusion"]
+    assert counts["tp"] + counts["fp"] == sum(row["prediction"] == "fake" for row in rows)

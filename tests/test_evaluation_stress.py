@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,12 @@ from PIL import Image
 from channels.catalogue import CONDITIONS
 from data_prep.errors import UserError
 from evaluation.__main__ import main
-from evaluation.clips import ScoredClips
-from evaluation.measure import Judge
 from evaluation.stress import CLEAN, Channel, chosen, compare_conditions, first_failures
+from judging.clips import ScoredClips
+from judging.judge import Judge
+from judging.record import Threshold
 
+JUDGE = Judge(Threshold(0.0, "fake_logit", "", "validation"))
 SOME = ("telephone", "white_0dB", "lead_1s")
 
 
@@ -43,10 +46,10 @@ def test_table_and_picture_hold_every_condition(stressed: list[Path], trained: P
     names = [row["name"] for row in result["conditions"]]
     assert names == ["clean", "g722", "g711_a", "g711_mu", "white_0dB", "lead_1s"]
     assert [row["condition"] for row in csv.DictReader((stressed[0] / "stress.csv").open())] == names
-    stored = json.loads((trained / "results.json").read_text())["threshold"]["fake_logit"]
+    stored = json.loads((trained / "results.json").read_text())["threshold"]["value"]
     assert result["threshold"]["value"] == pytest.approx(stored)
     assert len({row["audio_sha256"] for row in result["conditions"]}) == len(names)
-    assert result["conditions"][0]["change"]["difference"] == 0
+    assert result["conditions"][0]["change"]["difference"]["value"] == 0
     assert len(np.unique(np.asarray(Image.open(stressed[0] / "stress.png").convert("L")))) > 20
 
 
@@ -62,9 +65,8 @@ def test_fails_where_it_clearly_falls_and_nowhere_else() -> None:
     names = ("clean", "white_30dB", "white_20dB", "white_10dB", "white_5dB", "gain_-10dB")
     channels = [Channel(c, 0) for c in CONDITIONS if c.name in names]
     spread = dict(zip(names, (4.0, 3.9, 3.0, 2.0, 1.0, 4.0), strict=True))
-    judge = Judge(0.0, "fake_logit", "", "validation", None)
-    rows = compare_conditions(channels, made_up(spread), judge, 200)
-    failing = {row["name"]: row["fails"] for row in rows}
+    rows = compare_conditions(channels, made_up(spread), JUDGE, 200)
+    failing = {row.name: row.fails for row in rows}
     assert not failing["white_30dB"]
     assert failing["white_10dB"]
     assert failing["white_5dB"]
@@ -76,7 +78,7 @@ def test_fails_where_it_clearly_falls_and_nowhere_else() -> None:
 
 def test_a_detector_that_guesses_fails_before_any_channel() -> None:
     channels = [Channel(CONDITIONS[0], 0)]
-    rows = compare_conditions(channels, made_up({CLEAN: 0.0}), Judge(0.0, "fake_logit", "", "validation", None), 200)
+    rows = compare_conditions(channels, made_up({CLEAN: 0.0}), JUDGE, 200)
     assert first_failures(rows) == {"clean": "clean"}
 
 
@@ -84,11 +86,11 @@ def test_calling_everything_fake_fails() -> None:
     """Balanced accuracy is then exactly one half, and no resample moves it."""
     names = ("clean", "white_0dB")
     clips = made_up({"clean": 4.0, "white_0dB": 4.0})
-    clips["white_0dB"] = clips["white_0dB"].with_scores(clips["white_0dB"].scores + 100)
+    clips["white_0dB"] = replace(clips["white_0dB"], scores=clips["white_0dB"].scores + 100)
     channels = [Channel(c, 0) for c in CONDITIONS if c.name in names]
-    rows = compare_conditions(channels, clips, Judge(0.0, "fake_logit", "", "validation", None), 200)
-    assert [row["fails"] for row in rows] == [False, True]
-    assert rows[1]["roc_auc"]["value"] == rows[0]["roc_auc"]["value"]  # the ranking is what it was
+    rows = compare_conditions(channels, clips, JUDGE, 200)
+    assert [row.fails for row in rows] == [False, True]
+    assert rows[1].metrics["roc_auc"].value == rows[0].metrics["roc_auc"].value  # the ranking is what it was
 
 
 def test_conditions_by_name_and_family() -> None:

@@ -7,6 +7,7 @@ import re
 import shutil
 import sys
 from ast import literal_eval
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,13 @@ from huggingface_hub import DatasetCard, ModelCard
 
 import evaluation.__main__
 from data_prep.errors import UserError
-from evaluation.gaps import MIN_RECORDINGS, gaps
+from judging.codec import to_json
+from judging.limits import MIN_RECORDINGS, gaps
+from judging.report import read_report
 from model_card.__main__ import write
 from model_card.build import render_card, write_card
 from model_card.record import Record
+from model_card.tables import METRICS
 
 SYSTEM_E = Path(__file__).parent / "data" / "system_e"
 TEMPLATES = ROOT / "model_card"
@@ -40,8 +44,22 @@ def documented(
     return folder
 
 
-def changed(record: Record, **results: object) -> Record:
-    return Record(record.results | results, record.detector, record.report)
+def changed(record: Record, **facts: object) -> Record:
+    """The record with other facts of its run; in dictionaries, those of their parts."""
+    run = record.run
+    parts = {k: replace(getattr(run.facts, k), **v) if isinstance(v, dict) else v for k, v in facts.items()}
+    return replace(record, run=replace(run, facts=replace(run.facts, **parts)))
+
+
+def rejudged(record: Record, **changes: object) -> Record:
+    """The record with another judgement of its run."""
+    return replace(record, run=replace(record.run, judgement=replace(record.run.judgement, **changes)))
+
+
+def recorded_in(record: Record) -> set[str]:
+    """Every number that the card may state: the points of the report's curves are none of them."""
+    values = [to_json(record.run), to_json(record.report), record.detector]
+    return set().union(*(numbers_in(value) for value in values))
 
 
 def headings(record: Record) -> list[str]:
@@ -51,7 +69,7 @@ def headings(record: Record) -> list[str]:
 def numbers_in(value: object) -> set[str]:
     """Every number recorded anywhere in `value`, in each way the card writes numbers."""
     if isinstance(value, dict):
-        return set().union(*(numbers_in(v) | numbers_in(k) for k, v in value.items()), set())
+        return set().union(*(numbers_in(v) | numbers_in(k) for k, v in value.items() if k != "series"), set())
     if isinstance(value, list):
         return set().union(*(numbers_in(v) for v in value), set())
     if isinstance(value, bool) or value is None:
@@ -70,7 +88,7 @@ def words_with_digits(text: str) -> set[str]:
 def test_every_number_was_recorded(which: str, request: pytest.FixtureRequest) -> None:
     folder = SYSTEM_E if which == "system_e" else request.getfixturevalue(which)
     record = Record.load(folder)
-    recorded = numbers_in(record.results) | numbers_in(record.report) | numbers_in(record.detector)
+    recorded = recorded_in(record)
     fixed = words_with_digits((TEMPLATES / "template.md").read_text()) | {str(MIN_RECORDINGS), "0.5"}
     body = ModelCard(render_card(record, folder.name)).content.split("---\n", 2)[-1]
     assert words_with_digits(body) - recorded - fixed - words_with_digits(folder.name) == set()
@@ -78,25 +96,26 @@ def test_every_number_was_recorded(which: str, request: pytest.FixtureRequest) -
 
 
 def test_an_invented_number_would_be_noticed(trained: Path) -> None:
-    record = Record.load(trained)
-    assert "0.987" not in numbers_in(record.results) | numbers_in(record.detector)
+    """Four of five numbers of three digits stand nowhere in the record."""
+    possible = {f"{thousandths / 1000:.3f}" for thousandths in range(1001)}
+    assert len(possible - recorded_in(Record.load(trained))) > 800
 
 
 def test_metadata_is_what_the_hub_reads(trained: Path) -> None:
     data = ModelCard((trained / "README.md").read_text()).data
-    results = Record.load(trained).results
+    sets = Record.load(trained).sets
     assert (data.library_name, data.pipeline_tag) == ("transformers", "audio-classification")
     assert data.license == "apache-2.0"
     assert "deepfake-detection" in data.tags
     measured = {(r.dataset_split, r.metric_type): r.metric_value for r in data.eval_results}
     for split in ("validation", "test"):
         for key, hub in (("roc_auc", "roc_auc"), ("eer", "eer"), ("accuracy", "accuracy")):
-            assert measured[split, hub] == round(results[split]["metrics"][key], 4)
+            assert measured[split, hub] == round(sets[split].value(key), 4)
 
 
 def test_base_model_is_named_by_hub_id_only(trained: Path) -> None:
     record = Record.load(trained)
-    fine_tuned = changed(record, model=record.results["model"] | {"base_model": "org/base", "from_scratch": False})
+    fine_tuned = changed(record, model={"base_model": "org/base", "from_scratch": False})
     card = ModelCard(render_card(fine_tuned, "org/new"))
     assert card.data.base_model == "org/base"
     assert "fine-tuned from org/base" in card.content
@@ -143,29 +162,42 @@ def test_report_brings_control_and_out_of_domain_into_the_card(documented: Path,
     assert "No out-of-domain set" in headings(without)
     assert "No out-of-domain set" not in headings(with_report)
     text = (documented / "README.md").read_text()
-    base = with_report.report["base"]["sets"]["test"]["metrics"]["roc_auc"]
-    assert f"| base model model | {base:.3f}" in text
+    base = with_report.report.judgement.base.sets["test"].metrics["roc_auc"]
+    assert f"| base model model | {base}" in text
+
+
+def test_card_and_report_say_the_same_of_a_set(documented: Path) -> None:
+    """Both read one record: each cell of the card's table of results is the estimate in report.json."""
+    record = Record.load(documented)
+    reported = read_report(documented / "report" / "report.json").judgement.sets["test"]
+    table = re.search(r"^\|  \| validation.*?\n\n", (documented / "README.md").read_text(), re.M | re.S)[0]
+    rows = [line.strip("| ").split(" | ") for line in table.strip().splitlines()[2:]]
+    assert {title: test for title, _, test in rows} == {
+        title: str(reported.metrics[key]) for key, title in METRICS.items()
+    }
+    assert record.sets["test"] == reported
+    assert record.sets["validation"] == record.run.judgement.sets["validation"]
 
 
 def test_each_gap_has_its_heading(trained: Path) -> None:
     record = Record.load(trained)
     assert {"Too few recordings in test", "No out-of-domain set", "Unseen generators unknown"} <= set(headings(record))
-    data, threshold = record.results["data"], record.results["threshold"]
-    leaked = changed(record, data=data | {"recordings_in_several_splits": 3})
+    threshold, sets = record.run.judgement.threshold, record.run.judgement.sets
+    leaked = changed(record, data={"recordings_in_several_splits": 3})
     assert headings(leaked)[0] == "Leaked split"
     assert "must not be quoted" in render_card(leaked, "x")
     assert ModelCard(render_card(leaked, "x")).data.eval_results is None
-    on_test = changed(record, threshold=threshold | {"split": "test"})
+    on_test = rejudged(record, threshold=replace(threshold, split="test"))
     assert "Threshold chosen on the reported clips" in headings(on_test)
     assert ModelCard(render_card(on_test, "x")).data.eval_results is None
-    moved = changed(record, threshold=threshold | {"fake_probability": 0.123})
+    moved = rejudged(record, threshold=replace(threshold, value=threshold.value + 0.5))
     assert "More than one threshold" in headings(moved)
-    base = changed(record, model=record.results["model"] | {"from_scratch": False})
+    base = changed(record, model={"from_scratch": False})
     assert "No base control on test" in headings(base)
-    no_test = Record({k: v for k, v in record.results.items() if k != "test"}, record.detector)
+    no_test = rejudged(record, sets={"validation": sets["validation"]})
     assert "No untouched test set" in headings(no_test)
     assert "Not repeatable" not in headings(record)
-    assert "Not repeatable" in headings(changed(record, data=data | {"preparation": None}))
+    assert "Not repeatable" in headings(changed(record, data={"preparation": None}))
 
 
 def test_system_e_is_found_out_in_every_fault() -> None:

@@ -17,6 +17,7 @@ from data_prep.read_dataset import read_splits
 from evaluation.__main__ import main as evaluate
 from evaluation.score_dataset import NothingScored, score_rows
 from infer import Detector
+from judging.run import read_run
 from scoring.clips import ClipScores, score_clips
 
 RATE = 16_000
@@ -130,23 +131,23 @@ def test_a_training_reports_the_scores_that_its_detector_gives(
 
 
 def test_a_training_counts_the_clips_it_cannot_score(hard_run: tuple[Path, Path], speech: np.ndarray) -> None:
-    results = json.loads((hard_run[1] / "results.json").read_text())
-    kept = len(hard_clips(speech)) - BAD
-    assert results["unscored"] == {"validation": BAD, "test": BAD, "elsewhere": BAD}
-    sets = (results["validation"], results["test"], results["outside"]["elsewhere"], results["base"]["test"])
-    assert [found["metrics"]["n"] for found in sets] == [kept] * 4
-    assert set(results["against_base"]) == {"validation", "test", "elsewhere"}
+    judgement = read_run(hard_run[1] / "results.json").judgement
+    kept, names = len(hard_clips(speech)) - BAD, ["validation", "test", "elsewhere"]
+    assert judgement.unscored == 3 * BAD
+    sets = [*judgement.sets.values(), *judgement.base.sets.values()]
+    assert [(found.n, found.unscored) for found in sets] == [(kept, BAD)] * 6
+    assert list(judgement.base.sets) == list(judgement.base.differences) == list(judgement.sets) == names
     assert f"{3 * BAD} labelled clips have no score" in (hard_run[1] / "README.md").read_text()
 
 
 def test_the_start_checkpoint_is_measured_by_its_own_scores(
     hard_run: tuple[Path, Path], speech: np.ndarray, tiny_checkpoint: Path
 ) -> None:
-    base = json.loads((hard_run[1] / "results.json").read_text())["base"]["test"]["metrics"]
+    base = read_run(hard_run[1] / "results.json").judgement.base.sets["test"]
     scores = alone(Detector.from_pretrained(tiny_checkpoint), hard_clips(speech))[:-BAD]
     fake = np.arange(len(scores)) % 2 == 1
-    assert base["roc_auc"] == pytest.approx((scores[fake][:, None] > scores[~fake][None]).mean())
-    assert base["tp"] == int((scores[fake] >= 0.4).sum())
+    assert base.value("roc_auc") == pytest.approx((scores[fake][:, None] > scores[~fake][None]).mean())
+    assert base.confusion.tp == int((scores[fake] >= 0.4).sum())
 
 
 def test_a_report_and_a_stress_test_state_what_they_could_not_score(
@@ -158,7 +159,7 @@ def test_a_report_and_a_stress_test_state_what_they_could_not_score(
     assert evaluate(["report", *common, str(tmp_path / "report"), *other]) == 0
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     assert report["unscored"] == 2 * BAD
-    assert report["base"]["differences"]["test"]["roc_auc"]["difference"] == 0
+    assert report["base"]["differences"]["test"]["roc_auc"]["difference"]["value"] == 0
     assert evaluate(["stress", *common, str(tmp_path / "stress"), "--conditions", "white_0dB"]) == 0
     rows = json.loads((tmp_path / "stress" / "stress.json").read_text())["conditions"]
     assert [row["unscored"] for row in rows][0] == BAD

@@ -25,7 +25,9 @@ def test_the_two_commands_come_first_and_ci_runs_the_test_command() -> None:
     first = [line.split("  ")[0] for line in commands()[:2]]
     assert first == ["make demo", "make test"]
     ci = [
-        line for line in (ROOT / ".ci/run").read_text().splitlines() if line and not line.startswith(("#", "set", "cd"))
+        line
+        for line in (ROOT / ".ci/run").read_text().splitlines()
+        if line and not line.startswith(("#", "set", "cd")) and not line.endswith("|| true")  # may fail: a browser
     ]
     assert ci == ["make test"]
 
@@ -47,7 +49,7 @@ def test_every_command_works_in_order(tmp_path: Path) -> None:
         run("bash", "-c", command, cwd=project, PATH=path, PYTHONPATH="")
     assert (project / "out/scores.csv").read_text().count("\n") == 15
     assert (project / "out/detector_scores.csv").read_text().count("\n") == 15
-    assert json.loads((project / "out/detector/results.json").read_text())["test"]["metrics"]["n"] > 0
+    assert json.loads((project / "out/detector/results.json").read_text())["sets"]["test"]["n"] > 0
     for snippet in re.findall(r"```python\n(.*?)```", README, re.S):
         done = run(sys.executable, "-c", snippet, cwd=project, PYTHONPATH="")
         assert re.match(r"0\.\d+ (real|fake) \d", done.stdout)

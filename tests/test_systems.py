@@ -13,6 +13,8 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks import systems
 from benchmarks.systems_rows import HELD_OUT, RARE, SEEN, constant_row, score_column, trained_row
+from judging.record import Judgement, Threshold
+from judging.run import DataFacts, ModelFacts, RunFacts, RunRecord, TrainingFacts, read_run
 
 SPEED = {"realtime": 9.0, "epoch_s": 5.0}
 
@@ -31,12 +33,13 @@ def split_of(generators: list[str]) -> Dataset:
     )
 
 
-def results_of(threshold: float) -> dict:
-    return {
-        "threshold": {"fake_logit": threshold},
-        "model": {"parameters": 7},
-        "training": {"epochs": 4.0},
-    }
+def results_of(threshold: float) -> RunRecord:
+    facts = RunFacts(
+        hub_model_id=None, license="apache-2.0", max_duration_s=13.0, recipe={}, surroundings={},
+        model=ModelFacts(None, True, "Wav2Vec2ForSequenceClassification", "wav2vec2", 7, 7),
+        data=DataFacts("made up", {}, 0), training=TrainingFacts(epochs=4.0),
+    )  # fmt: skip
+    return RunRecord(facts, Judgement(Threshold(threshold, "fake_logit", "made up", "validation"), None, {}))
 
 
 def test_generators_that_training_did_not_hold_are_judged_apart() -> None:
@@ -46,14 +49,15 @@ def test_generators_that_training_did_not_hold_are_judged_apart() -> None:
     labels, names = np.array(test["label"]), np.array(generators)
     scores = rng.standard_normal(len(test)) + labels * np.where(names == "known", 3.0, 0.5)
     row = trained_row("one", results_of(1.0), scores, SPEED, test, {"human", "known"})
-    fakes = {part: found["fakes"] for part, found in row.generators.items()}
+    fakes = {part: found.clips for part, found in row.generators.items()}
     assert fakes == {SEEN: 20, HELD_OUT: 18, "new": 15, RARE: 3}
     parts = {SEEN: names == "known", HELD_OUT: (names == "new") | (names == "newer"), RARE: names == "newer"}
     for part, chosen in parts.items():
         mine = chosen | (labels == 0)
-        assert row.generators[part]["value"] == pytest.approx(roc_auc_score(labels[mine], scores[mine]))
-        assert row.generators[part]["low"] <= row.generators[part]["value"] <= row.generators[part]["high"]
-    assert row.measured["recall_real"]["value"] == pytest.approx((scores[labels == 0] < 1.0).mean())
+        auc = row.generators[part].roc_auc
+        assert auc.value == pytest.approx(roc_auc_score(labels[mine], scores[mine]))
+        assert auc.low <= auc.value <= auc.high
+    assert row.measured["recall_real"].value == pytest.approx((scores[labels == 0] < 1.0).mean())
     assert (row.parameters, row.epochs, row.realtime) == (7, 4.0, 9.0)
 
 
@@ -61,12 +65,12 @@ def test_the_constant_classifier_is_the_best_one_and_others_are_measured_against
     test = split_of(["human"] * 30 + ["tts"] * 10)
     row = constant_row(test, None)
     assert row.name == "always real"
-    assert row.measured["accuracy"]["value"] == 0.75
-    assert row.measured["roc_auc"]["value"] == 0.5
-    assert row.over_constant["accuracy"]["value"] == 0.0
+    assert row.measured["accuracy"].value == 0.75
+    assert row.measured["roc_auc"].value == 0.5
+    assert row.over_constant["accuracy"].value == 0.0
     right = trained_row("right", results_of(0.5), np.array(test["label"], dtype=float), SPEED, test, None)
-    assert right.over_constant["accuracy"]["value"] == 0.25
-    assert right.over_constant["balanced_accuracy"]["value"] == 0.5
+    assert right.over_constant["accuracy"].value == 0.25
+    assert right.over_constant["balanced_accuracy"].value == 0.5
 
 
 def test_scores_of_another_test_split_are_refused(tmp_path: Path) -> None:
@@ -87,9 +91,9 @@ def test_a_failing_system_leaves_the_others_and_a_finished_one_is_kept(
     assert systems.main([*words, "lstm", "wav2vec2_xlsr"]) == 1
     found = json.loads((tmp_path / "systems.json").read_text())
     constant, lstm, failed = found["rows"]
-    results = json.loads((tmp_path / "lstm" / "results.json").read_text())
+    test = read_run(tmp_path / "lstm" / "results.json").judgement.sets["test"]
     for name in ("accuracy", "roc_auc", "eer", "f1_fake"):
-        assert lstm["measured"][name]["value"] == pytest.approx(results["test"]["metrics"][name])
+        assert lstm["measured"][name]["value"] == pytest.approx(test.value(name))
     assert lstm["epochs"] == 1
     assert lstm["realtime"] > 1
     assert lstm["epoch_s"] > 0

@@ -21,6 +21,7 @@ from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, 
 from data_prep.errors import UserError
 from evaluation.metrics import detection_metrics
 from infer import Detector
+from judging.run import read_run
 from training.arguments import parse_recipe
 from training.data import load_splits, shared_sources
 from training.launch import processes_asked_for
@@ -73,6 +74,7 @@ def test_run_leaves_a_documented_detector(trained: Path) -> None:
     assert config["id2label"] == {"0": "real", "1": "fake"}
     assert config["label2id"] == {"real": 0, "fake": 1}
     results = json.loads((trained / "results.json").read_text())
+    assert results["format"] == 2
     assert config["detector"]["threshold"] == results["threshold"]["fake_probability"]
     assert results["threshold"]["split"] == "validation"
     assert {p.name for p in trained.iterdir()} >= {
@@ -105,15 +107,16 @@ def test_every_evaluation_reports_every_metric(trained: Path) -> None:
 
 
 def test_recorded_numbers_follow_from_the_scores(trained: Path) -> None:
-    results = json.loads((trained / "results.json").read_text())
+    judgement = read_run(trained / "results.json").judgement
     for split in ("validation", "test"):
         rows = np.genfromtxt(trained / f"scores_{split}.csv", delimiter=",", names=True, dtype=None, encoding="utf-8")
         labels = (rows["label"] == "fake").astype(int)
         probabilities = rows["fake_probability"]
-        again = detection_metrics(probabilities, labels, results["threshold"]["fake_probability"])
-        recorded = results[split]["metrics"]
-        for name in ("roc_auc", "accuracy", "balanced_accuracy", "n", "tp", "fp"):
-            assert again[name] == pytest.approx(recorded[name], abs=1e-12), name
+        again = detection_metrics(probabilities, labels, judgement.threshold.fake_probability)
+        recorded = judgement.sets[split]
+        for name in ("roc_auc", "accuracy", "balanced_accuracy"):
+            assert again[name] == pytest.approx(recorded.value(name), abs=1e-12), name
+        assert [again[name] for name in ("n", "tp", "fp")] == [recorded.n, recorded.confusion.tp, recorded.confusion.fp]
 
 
 def test_fresh_process_loads_it_with_transformers_alone(trained: Path, tmp_path: Path) -> None:
@@ -156,7 +159,7 @@ def test_killed_run_goes_on_to_the_same_result(dataset_dir: Path, tmp_path: Path
     assert "going on from" in done.stderr
     assert distance(weights(tmp_path / "whole"), weights(tmp_path / "killed")) == 0
     whole, resumed = (json.loads((tmp_path / n / "results.json").read_text()) for n in ("whole", "killed"))
-    assert whole["test"] == resumed["test"]
+    assert whole["sets"] == resumed["sets"]
     assert whole["threshold"] == resumed["threshold"]
 
 
@@ -180,8 +183,9 @@ def test_two_processes_give_the_result_of_one(dataset_dir: Path, tmp_path: Path)
     results = [json.loads((tmp_path / n / "results.json").read_text()) for n in ("one", "two")]
     assert [r["training"]["processes"] for r in results] == [1, 2]
     assert distance(weights(tmp_path / "one"), weights(tmp_path / "two")) < 1e-4
-    assert results[0]["test"]["metrics"]["n"] == results[1]["test"]["metrics"]["n"]
-    assert results[0]["test"]["metrics"]["roc_auc"] == pytest.approx(results[1]["test"]["metrics"]["roc_auc"], abs=1e-3)
+    one, two = (r["sets"]["test"] for r in results)
+    assert one["n"] == two["n"]
+    assert one["metrics"]["roc_auc"]["value"] == pytest.approx(two["metrics"]["roc_auc"]["value"], abs=1e-3)
     # The rows that the two processes shared are in the dataset's order, each with the score that its detector gives.
     detector = Detector.from_pretrained(tmp_path / "two")
     clips = load_from_disk(str(dataset_dir))["test"]["audio"]

@@ -12,33 +12,35 @@ import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset, DatasetDict
+from datasets import DatasetDict
 from transformers import AutoModelForAudioClassification
 
 from compact import CompactForAudioClassification
 from data_prep.audio import SAMPLING_RATE
 from data_prep.errors import UserError
 from data_prep.hub import cache_only, first_line, offline_hint
-from evaluation.decisions import probability_of
+from judging.record import TEST, VALIDATION, Generalisation, Judgement
+from judging.run import Fitted, TrainingFacts
 from training.clip_table import ClipTable, measure_table, read_table
 from training.convex import FAKE, REAL, platt
 from training.convex_options import ConvexOptions, convex_options
-from training.evaluate import judged_splits
+from training.evaluate import fitted_judge, judged, with_scores, write_scores
 from training.generalisation import by_channel, by_family, by_generator, without_published, worst_false_alarms
 from training.leave_out import Scorer, fit_scorer, out_of_fold
 from training.recipe import Recipe
 from training.statistics import CLEAN, MEASURED
 
 
-def fit_convex(recipe: Recipe, model: CompactForAudioClassification, dataset: DatasetDict) -> dict[str, Any]:
+def fit_convex(
+    recipe: Recipe, model: CompactForAudioClassification, dataset: DatasetDict
+) -> tuple[Judgement, Generalisation, TrainingFacts]:
     """Fit the heads of `model` in place.
 
     Returns:
-        the results: what `training.evaluate.measure` returns, with "generalisation" and "training" beside it.
+        how its validation and test were judged, what held-out generators say, and how it was fitted.
 
     Raises:
         UserError: another architecture, a dataset that is no folder, or options that do not fit it.
@@ -55,8 +57,8 @@ def fit_convex(recipe: Recipe, model: CompactForAudioClassification, dataset: Da
     cut = round(own.window_s * SAMPLING_RATE), round(own.hop_s * SAMPLING_RATE)
     measured = measure_table(model, table, folder, recipe.training.seed, cut)
     heard = measured.heard(len(table))
-    on_trial = {"validation": table.usable & (table.split != "test"), "test": table.split == "test"}
-    known, test, left_out = on_trial["validation"] & heard, on_trial["test"] & heard, ~table.usable & heard
+    on_trial = {VALIDATION: table.usable & (table.split != "test"), TEST: table.split == "test"}
+    known, test, left_out = on_trial[VALIDATION] & heard, on_trial[TEST] & heard, ~table.usable & heard
     table = replace(table, usable=table.usable & heard)
 
     folds, fit = len(options.folds), options.fit
@@ -69,15 +71,12 @@ def fit_convex(recipe: Recipe, model: CompactForAudioClassification, dataset: Da
     scorer = fit_scorer(table, measured, np.flatnonzero(known), fit)
     everything = np.arange(len(table))
     on_test = _scaled({c: scorer.score(measured, everything, c) for c in MEASURED}, slope, offset)
-    results = judged_splits(
-        {
-            "validation": _part(table, on_trial["validation"], held_out[CLEAN]),
-            "test": _part(table, on_trial["test"], on_test[CLEAN]),
-        },
-        threshold,
-        f"{options.real_quantile:.0%} of held-out real clips below",
-        Path(recipe.training.output_dir),
-    )
+    rows = {name: table.rows.select(np.flatnonzero(part)) for name, part in on_trial.items()}
+    logits = {VALIDATION: held_out[CLEAN][on_trial[VALIDATION]], TEST: on_test[CLEAN][on_trial[TEST]]}
+    scored = with_scores(rows, logits)
+    rule = f"{options.real_quantile:.0%} of held-out real clips below"
+    write_scores(Path(recipe.training.output_dir), rows, logits)
+    judgement = judged(scored, fitted_judge(scored[VALIDATION], threshold, rule))
 
     _say("fitting without each fold of all clips, with and without pairs")
     all_held = _scaled(out_of_fold(table, measured, table.usable, folds, fit), slope, offset)
@@ -93,20 +92,18 @@ def fit_convex(recipe: Recipe, model: CompactForAudioClassification, dataset: Da
     final = fit_scorer(table, measured, np.flatnonzero(table.usable), fit)
     on_all = _scaled({c: final.score(measured, everything, c) for c in MEASURED}, slope, offset)
     set_heads(model, final, slope, offset)
-    results["generalisation"] = {
-        "folds": options.folds,
-        "families": by_family(table, all_held, unpaired),
-        "held_out": by_channel(table, all_held, table.usable, threshold),
-        "without_published": strangers,
-        "worst_false_alarms": worst_false_alarms(table, all_held, threshold),
-        "test": by_channel(table, on_test, test, threshold),
-        "test_generators": by_generator(table, on_test, test),
-        "left_out": by_channel(table, on_all, left_out, threshold) if left_out.any() else None,
-        "left_out_groups": sorted({str(name) for name in table.clips.speaker[left_out]}),
-    }
-    results["unscored"] = {name: int((part & ~heard).sum()) for name, part in on_trial.items()}
-    results["training"] = _facts(recipe, options, table, results, int(left_out.sum()))
-    return results
+    generalisation = Generalisation(
+        folds=tuple(tuple(fold) for fold in options.folds),
+        families=by_family(table, all_held, unpaired),
+        held_out=by_channel(table, all_held, table.usable, threshold, "held-out generators"),
+        without_published=strangers,
+        worst_false_alarms=worst_false_alarms(table, all_held, threshold),
+        test=by_channel(table, on_test, test, threshold, TEST),
+        test_generators=by_generator(table, on_test, test),
+        left_out=by_channel(table, on_all, left_out, threshold, "left out") if left_out.any() else None,
+        left_out_groups=tuple(sorted({str(name) for name in table.clips.speaker[left_out]})),
+    )
+    return judgement, generalisation, _facts(recipe, options, table, judgement, int(left_out.sum()))
 
 
 def calibrated(
@@ -159,39 +156,30 @@ def _scaled(scores: dict[str, np.ndarray], slope: float, offset: float) -> dict[
     return {channel: slope * values + offset for channel, values in scores.items()}
 
 
-def _part(table: ClipTable, rows: np.ndarray, scores: np.ndarray) -> tuple[Dataset, np.ndarray]:
-    chosen = np.flatnonzero(rows)
-    return table.rows.select(chosen), scores[chosen]
-
-
 def _without_pairs(table: ClipTable) -> ClipTable:
     fields = {name: getattr(table, name) for name in ("rows", "clips", "split", "fold", "usable")}
     return ClipTable(**fields, pairs=[], pair_rows=np.zeros(0, dtype=int))
 
 
 def _facts(
-    recipe: Recipe, options: ConvexOptions, table: ClipTable, results: dict[str, Any], left_out: int
-) -> dict[str, Any]:
+    recipe: Recipe, options: ConvexOptions, table: ClipTable, judgement: Judgement, left_out: int
+) -> TrainingFacts:
     label, usable = table.clips.label, table.usable
-    return {
-        "method": "convex",
-        "steps": options.fit.iterations,
-        "epochs": None,
-        "best_step": None,
-        "best_metric": recipe.training.metric_for_best_model,
-        "best_value": results["validation"]["metrics"]["roc_auc"],
-        "seed": recipe.training.seed,
-        "precision": "fp64 for the fit, fp32 for the statistics",
-        "processes": 1,
-        "history": [],
-        "fitted": {
-            "real": int((usable & (label == REAL)).sum()),
-            "fake": int((usable & (label == FAKE)).sum()),
-            "pairs": int(np.isin(table.pair_rows, np.flatnonzero(usable)).sum()),
-            "left_out": left_out,
-        },
-        "threshold": probability_of(results["threshold"]["fake_logit"]),
-    }
+    return TrainingFacts(
+        method="convex",
+        steps=options.fit.iterations,
+        best_metric=recipe.training.metric_for_best_model,
+        best_value=judgement.sets[VALIDATION].value("roc_auc"),
+        seed=recipe.training.seed,
+        precision="fp64 for the fit, fp32 for the statistics",
+        processes=1,
+        fitted=Fitted(
+            real=int((usable & (label == REAL)).sum()),
+            fake=int((usable & (label == FAKE)).sum()),
+            pairs=int(np.isin(table.pair_rows, np.flatnonzero(usable)).sum()),
+            left_out=left_out,
+        ),
+    )
 
 
 def _say(*text: Iterable[str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 import zlib
@@ -18,6 +17,7 @@ from torch.utils.data import DataLoader
 from transformers import set_seed
 
 from data_prep.errors import UserError
+from data_prep.text import write_json
 from training.augment import load_augmentation
 from training.collator import Collator
 from training.darts import Batch, Batches, search, split_in_halves
@@ -50,18 +50,17 @@ def with_architecture(recipe: Recipe, dataset: DatasetDict) -> Recipe:
         begun = time.perf_counter()
         found = {"asked": asked} | _search(recipe, options, dataset["train"], state)
         found["seconds"] = round(time.perf_counter() - begun, 1)
-        text = json.dumps(found, indent=1, allow_nan=False)
-        _write(folder / ARCHITECTURE_FILE, text + "\n")
+        write_json(folder / ARCHITECTURE_FILE, found)
         draw_architecture(folder / PICTURE_FILE, found, options)
     return _with_genotype(recipe, found["genotype"])
 
 
-def search_facts(recipe: Recipe, folder: Path) -> dict[str, Any]:
-    """What results.json says about the search: {"search": {...}}; {} for a recipe without one."""
+def search_facts(recipe: Recipe, folder: Path) -> dict[str, Any] | None:
+    """What results.json says about the search; None for a recipe without one."""
     if not recipe.search:
-        return {}
+        return None
     found = _read(folder / ARCHITECTURE_FILE)
-    return {"search": {key: found[key] for key in ("genotype", "weights", "halves", "seconds")}}
+    return {key: found[key] for key in ("genotype", "weights", "halves", "seconds")}
 
 
 def _search(recipe: Recipe, options: SearchOptions, train: Dataset, state: Path) -> dict[str, Any]:
@@ -114,12 +113,6 @@ def _asked(recipe: Recipe, train: Dataset) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-
-
-def _write(path: Path, text: str) -> None:
-    draft = path.with_name(path.name + ".part")
-    draft.write_text(text, encoding="utf-8")
-    os.replace(draft, path)
 
 
 def _say(text: str) -> None:

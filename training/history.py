@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +10,18 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from data_prep.text import write_json
 from evaluation.figures import FAKE, INK, MUTED, REAL, STYLE
+from judging.run import TrainingFacts
 
 
-def write_history(folder: Path, history: list[dict[str, Any]], best_step: int | None) -> None:
+def write_history(folder: Path, training: TrainingFacts) -> None:
     """`training_history.json` with all that was logged, `training_history.png` with loss, ROC-AUC, EER, learning rate.
 
-    Args:
-        folder: where to write.
-        history: Trainer's `state.log_history`.
-        best_step: of the kept checkpoint, marked in every panel.
+    The step of the kept checkpoint is marked in every panel.
     """
-    text = json.dumps(history, indent=1)
-    (folder / "training_history.json").write_text(text + "\n", encoding="utf-8")
+    history, best_step = training.history, training.best_step
+    write_json(folder / "training_history.json", history)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(11.0, 3.4), layout="constrained")
         loss, ranking, rate = figure.subplots(1, 3)
@@ -42,7 +41,7 @@ def write_history(folder: Path, history: list[dict[str, Any]], best_step: int | 
         figure.savefig(folder / "training_history.png", dpi=130, metadata={"Software": None})
 
 
-def _line(axes: Axes, history: list[dict[str, Any]], key: str, label: str, colour: str) -> None:
+def _line(axes: Axes, history: Sequence[dict[str, Any]], key: str, label: str, colour: str) -> None:
     points = [(entry["step"], entry[key]) for entry in history if key in entry]
     if points:
         steps, values = zip(*points, strict=True)

@@ -15,12 +15,13 @@ from transformers import FeatureExtractionMixin, PreTrainedModel
 from compact import CompactForAudioClassification
 from data_prep.errors import UserError
 from data_prep.hub import first_line
+from judging.run import RESULTS, RunRecord, write_run
 from training.darts_options import ARCHITECTURE_FILE, PICTURE_FILE, STATE_FILE
 from training.recipe import Recipe
 
 # recipe.yaml names folders of this machine; results.json and the card hold the recipe without them.
 _NOT_PUSHED = ["recipe.yaml", "checkpoint-*", "prefix_cache/*", "runs/*", "*.bin", STATE_FILE]
-RECIPE_FILE, RESULTS_FILE = "recipe.yaml", "results.json"
+RECIPE_FILE = "recipe.yaml"
 
 
 def prepare_output(recipe: Recipe) -> str | None:
@@ -35,7 +36,7 @@ def prepare_output(recipe: Recipe) -> str | None:
     folder = Path(recipe.training.output_dir)
     if recipe.arguments.overwrite:
         _discard(folder)
-    if (folder / RESULTS_FILE).exists():
+    if (folder / RESULTS).exists():
         raise UserError(f"{folder} holds a finished run; give another --output_dir, or --overwrite to discard it")
     checkpoint = _last_complete_checkpoint(folder)
     asked = recipe.training.resume_from_checkpoint
@@ -54,24 +55,23 @@ def prepare_output(recipe: Recipe) -> str | None:
 
 
 def save_detector(
-    folder: Path, model: PreTrainedModel, extractor: FeatureExtractionMixin, recipe: Recipe, results: dict[str, Any]
+    folder: Path, model: PreTrainedModel, extractor: FeatureExtractionMixin, recipe: Recipe, results: RunRecord
 ) -> None:
     """Write weights, config with the decisions and windows, feature extractor, and results.json."""
-    threshold = results["threshold"]
+    threshold = results.judgement.threshold
     model.config.detector = {
-        "threshold": threshold["fake_probability"],
-        "threshold_rule": threshold["rule"],
-        "threshold_split": threshold["split"],
+        "threshold": threshold.fake_probability,
+        "threshold_rule": threshold.rule,
+        "threshold_split": threshold.split,
         "window_s": recipe.arguments.window_s,
         "hop_s": recipe.arguments.hop_s,
-        **results["decisions"],
+        **results.judgement.decisions.to_config(),
     }
     model.save_pretrained(folder)
     if isinstance(model, CompactForAudioClassification):
         halve_losslessly(folder / "model.safetensors")
     extractor.save_pretrained(folder)
-    text = json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False)
-    (folder / RESULTS_FILE).write_text(text + "\n", encoding="utf-8")
+    write_run(folder / RESULTS, results)
 
 
 def halve_losslessly(path: Path) -> None:
@@ -106,7 +106,7 @@ def push(folder: Path, repo_id: str | None) -> str:
 def _discard(folder: Path) -> None:
     for checkpoint in folder.glob("checkpoint-*"):
         shutil.rmtree(checkpoint)
-    for name in (RESULTS_FILE, RECIPE_FILE, ARCHITECTURE_FILE, PICTURE_FILE):
+    for name in (RESULTS, RECIPE_FILE, ARCHITECTURE_FILE, PICTURE_FILE):
         (folder / name).unlink(missing_ok=True)
     for state in folder.glob(STATE_FILE):
         state.unlink()

@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from datasets import Dataset, concatenate_datasets
 
 from data_prep.errors import UserError
 from data_prep.labels import LABELS
 from data_prep.read_dataset import read_splits
-from evaluation.intervals import Difference, paired_difference
+from data_prep.text import bracket, number
+from evaluation.intervals import Difference
+from judging.clips import ScoredClips
+from judging.judge import Judge
 from training.recipe import Recipe
-
-COMPARED = ("roc_auc", "eer", "accuracy", "balanced_accuracy")
 
 
 @dataclass(frozen=True)
 class Start:
-    """The start checkpoint as it came: its threshold on the fake logit, and its fake logits (clips,) of every set.
+    """The start checkpoint as it came: how it decides, and the clips of every set that it can score."""
 
-    NaN stands for a clip without a score.
-    """
-
-    threshold: float
-    scores: Mapping[str, np.ndarray]
+    judge: Judge
+    clips: Mapping[str, ScoredClips]
 
 
 def load_outside(recipe: Recipe) -> dict[str, Dataset]:
@@ -56,36 +52,21 @@ def load_outside(recipe: Recipe) -> dict[str, Dataset]:
     return found
 
 
-def compare(
-    rows: Dataset, groups: np.ndarray, after: np.ndarray, threshold: float, before: np.ndarray, start_threshold: float
-) -> dict[str, dict[str, Any]]:
-    """Fine-tuned minus start checkpoint on the same clips, by metric, each with a paired 95 % interval over `groups`.
-
-    Args:
-        groups: recording of each clip. after, before: fake logits, all of shape (clips,).
-    """
-    labels = np.asarray(rows["label"])
-    found: dict[str, Difference] = paired_difference(
-        after, before, labels, groups, threshold, start_threshold, metrics=COMPARED
-    )
-    return {name: asdict(difference) for name, difference in found.items()}
-
-
-def warnings_of(differences: Mapping[str, Mapping[str, Any]], outside: Sequence[str]) -> list[str]:
+def warnings_of(differences: Mapping[str, Mapping[str, Difference]], outside: Sequence[str]) -> list[str]:
     """A sentence for each set of `outside` that fine-tuning ranks worse than the start checkpoint did."""
     sentences = []
     for name in outside:
         found = differences[name]["roc_auc"] if name in differences else None
-        if found is None or found["difference"] is None or found["difference"] >= 0:
+        if found is None or found.difference.value is None or found.difference.value >= 0:
             continue
-        low, high = found["interval"]["low"], found["interval"]["high"]
-        if low is None:
+        low, high = found.difference.low, found.difference.high
+        if low is None or high is None:
             sure = "too few recordings for an interval"
         else:
             verdict = "which excludes 0" if high < 0 else "which holds 0, so that it may be chance"
-            sure = f"95 % interval of the difference [{low:.3f}, {high:.3f}], {verdict}"
+            sure = f"95 % interval of the difference {bracket(low, high)}, {verdict}"
         sentences.append(
-            f"fine-tuning made it worse on {name}: ROC-AUC {found['a']:.3f} after, {found['b']:.3f} before ({sure}); "
+            f"fine-tuning made it worse on {name}: ROC-AUC {number(found.a)} after, {number(found.b)} before ({sure}); "
             "do not use it there in place of the start checkpoint"
         )
     return sentences

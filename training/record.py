@@ -6,8 +6,6 @@ import importlib.metadata
 import json
 import os
 import platform
-from collections import Counter
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,10 @@ from datasets import Dataset, DatasetDict
 from transformers import PreTrainedModel, Trainer
 
 from data_prep.errors import UserError
+from judging.clips import FACTS
+from judging.judge import facts
+from judging.record import ClipFacts
+from judging.run import DataFacts, ModelFacts, Module, RunFacts, TrainingFacts
 from training.data import shared_sources
 from training.freeze import count_parameters
 from training.padding import describe_padding
@@ -26,42 +28,66 @@ PACKAGES = ("torch", "transformers", "accelerate", "datasets", "av", "soxr")
 
 
 def describe_run(
-    recipe: Recipe, model: PreTrainedModel, dataset: DatasetDict, trainer: Trainer | None = None
-) -> dict[str, Any]:
-    """Recipe, model, data, surroundings and, of a gradient training, its history."""
-    base = recipe.arguments.model_name_or_path
+    recipe: Recipe,
+    model: PreTrainedModel,
+    dataset: DatasetDict,
+    training: TrainingFacts | None = None,
+    search: dict[str, Any] | None = None,
+) -> RunFacts:
+    """Recipe, model, data, surroundings, and the training and the search before it where these are done.
+
+    Raises:
+        UserError: the recipe's card_notes cannot be read.
+    """
+    base, name = recipe.arguments.model_name_or_path, recipe.arguments.dataset
     trained, total = count_parameters(model)
-    return {
-        "hub_model_id": recipe.training.hub_model_id,
-        "license": recipe.arguments.license,
-        "card_notes": _notes(recipe.arguments.card_notes),
-        "max_duration_s": recipe.arguments.max_duration_s,
-        "recipe": public_values(recipe.values),
-        "model": {
+    return RunFacts(
+        hub_model_id=recipe.training.hub_model_id,
+        license=recipe.arguments.license,
+        max_duration_s=recipe.arguments.max_duration_s,
+        recipe=public_values(recipe.values),
+        model=ModelFacts(
             # A folder of this machine means nothing to a reader of the card; a Hub id does.
-            "base_model": None if base is None or os.path.exists(base) else base,
-            "from_scratch": base is None,
-            "class": type(model).__name__,
-            "model_type": model.config.model_type,
-            "parameters": total,
-            "trained_parameters": trained,
-            "modules": [asdict(row) for row in module_rows(model)],
-        },
-        "data": {
-            "name": os.path.basename(os.path.abspath(recipe.arguments.dataset))
-            if os.path.exists(recipe.arguments.dataset)
-            else recipe.arguments.dataset,
-            "splits": {name: _describe_split(split) for name, split in dataset.items()},
-            "recordings_in_several_splits": shared_sources(dataset),
-            "preparation": _preparation(recipe.arguments.dataset),
-        },
-        **({} if trainer is None else {"training": _describe_training(recipe, trainer)}),
-        "surroundings": {
+            base_model=None if base is None or os.path.exists(base) else base,
+            from_scratch=base is None,
+            class_name=type(model).__name__,
+            model_type=model.config.model_type,
+            parameters=total,
+            trained_parameters=trained,
+            modules=tuple(Module(row.module, row.parameters, row.trained) for row in module_rows(model)),
+        ),
+        data=DataFacts(
+            name=os.path.basename(os.path.abspath(name)) if os.path.exists(name) else name,
+            splits={split: _describe_split(rows) for split, rows in dataset.items()},
+            recordings_in_several_splits=shared_sources(dataset),
+            preparation=_preparation(name),
+        ),
+        training=training or TrainingFacts(),
+        surroundings={
             "python": platform.python_version(),
             **{name: importlib.metadata.version(name) for name in PACKAGES},
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {os.cpu_count()} cores",
         },
-    }
+        card_notes=_notes(recipe.arguments.card_notes),
+        search=search,
+    )
+
+
+def describe_training(recipe: Recipe, trainer: Trainer) -> TrainingFacts:
+    """What the Trainer did."""
+    state = trainer.state
+    return TrainingFacts(
+        steps=state.global_step,
+        epochs=round(state.epoch or 0.0, 3),
+        best_step=_best_step(state.best_model_checkpoint),
+        best_metric=recipe.training.metric_for_best_model,
+        best_value=state.best_metric,
+        seed=recipe.training.seed,
+        precision=recipe.precision,
+        processes=recipe.training.world_size,
+        history=tuple(state.log_history),
+        padding=_describe_padding(recipe, trainer),
+    )
 
 
 def _preparation(dataset: str) -> dict[str, Any] | None:
@@ -71,22 +97,6 @@ def _preparation(dataset: str) -> dict[str, Any] | None:
         return None
     report = json.loads(path.read_text(encoding="utf-8"))
     return {key: report[key] for key in ("options", "versions") if key in report} or None
-
-
-def _describe_training(recipe: Recipe, trainer: Trainer) -> dict[str, Any]:
-    state = trainer.state
-    return {
-        "steps": state.global_step,
-        "epochs": round(state.epoch or 0.0, 3),
-        "best_step": _best_step(state.best_model_checkpoint),
-        "best_metric": recipe.training.metric_for_best_model,
-        "best_value": state.best_metric,
-        "seed": recipe.training.seed,
-        "precision": recipe.precision,
-        "processes": recipe.training.world_size,
-        "history": state.log_history,
-        "padding": _describe_padding(recipe, trainer),
-    }
 
 
 def _describe_padding(recipe: Recipe, trainer: Trainer) -> dict[str, Any] | None:
@@ -108,22 +118,9 @@ def _notes(path: str | None) -> str | None:
         raise UserError(f"cannot read card_notes {path} ({error.strerror}); name a Markdown file or none") from error
 
 
-def _describe_split(split: Dataset) -> dict[str, Any]:
-    labels, names = split["label"], split.features["label"].names
-    columns = set(split.column_names)
-    sources = split["source"] if "source" in columns else [None] * len(split)
-    durations = split["duration_s"] if "duration_s" in columns else None
-    described: dict[str, Any] = {"clips": len(split)}
-    for index, name in enumerate(names):
-        mine = [i for i, label in enumerate(labels) if label == index]
-        described[name] = {
-            "clips": len(mine),
-            "recordings": len({sources[i] for i in mine} - {None}) or None,
-            "minutes": round(sum(durations[i] for i in mine) / 60, 2) if durations else None,
-        }
-    if "generator" in columns:
-        described["generators"] = dict(sorted(Counter(g or "unknown" for g in split["generator"]).items()))
-    return described
+def _describe_split(split: Dataset) -> ClipFacts:
+    columns = {name: list(split[name]) for name in FACTS if name in split.column_names}
+    return facts(list(split["label"]), columns)
 
 
 def _best_step(checkpoint: str | None) -> int | None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
-from typing import Any
 
-from data_prep.errors import UserError, run_command
+from data_prep.errors import run_command
 from data_prep.version import add_version
-from evaluation.text import side_by_side, with_interval
+from evaluation.text import side_by_side
+from judging.record import OUT_OF_DOMAIN, TEST, JudgedSet
+from judging.run import RESULTS, RunRecord, read_run
 
 _ROWS = (
     ("ROC-AUC", "roc_auc"),
@@ -22,28 +22,29 @@ _ROWS = (
 )
 
 
-def format_results(results: dict[str, Any], folder: Path) -> str:
+def format_results(results: RunRecord, folder: Path) -> str:
     """Validation and test side by side with 95 % intervals, the threshold, and where things lie.
 
     A third column shows the start checkpoint on test, where it was measured.
     """
-    columns = {_title(name, results[name]): results[name] for name in ("validation", "test") if name in results}
-    if "test" in results.get("base", {}):
-        columns["test, before fine-tuning"] = results["base"]["test"]
-    for name, found in results.get("outside", {}).items():
+    judgement, before = results.judgement, results.judgement.base.sets if results.judgement.base else {}
+    columns = {}
+    for name, found in judgement.sets.items():
         columns[_title(name, found)] = found
-        if name in results.get("base", {}):
-            columns[f"{name}, before"] = results["base"][name]
-    values = [(title, [format_value(column, key) for _, key in _ROWS]) for title, column in columns.items()]
+        if name == TEST and name in before:
+            columns["test, before fine-tuning"] = before[name]
+        elif found.role == OUT_OF_DOMAIN and name in before:
+            columns[f"{name}, before"] = before[name]
+    values = [(title, [str(found.metrics[key]) for _, key in _ROWS]) for title, found in columns.items()]
     lines = side_by_side([title for title, _ in _ROWS], values)
-    threshold = results["threshold"]
-    rule = threshold["rule"].replace("_", " ")
-    lines.append(f"{'threshold':<20}fake_probability >= {threshold['fake_probability']:.4f} ({rule}, on validation)")
+    threshold = judgement.threshold
+    rule = (threshold.rule or "an unnamed rule").replace("_", " ")
+    lines.append(f"{'threshold':<20}fake_probability >= {threshold.fake_probability:.4f} ({rule}, on validation)")
     lines.append("[low, high]: 95 % intervals over recordings")
-    warnings = {i["warning"] for column in columns.values() for i in column["intervals"].values() if i["warning"]}
-    lines += [f"note: {warning}" for warning in sorted(warnings)]
-    lines += [f"warning: {warning}" for warning in results.get("warnings", [])]
-    padding = results["training"].get("padding") or {}
+    notes = {found.metrics[key].warning for found in columns.values() for _, key in _ROWS}
+    lines += [f"note: {note}" for note in sorted(notes - {None})]
+    lines += [f"warning: {warning}" for warning in judgement.warnings]
+    padding = results.facts.training.padding or {}
     if shares := padding.get("share_per_epoch"):
         said = ", left out of the layers" if padding["layers_skip_it"] else ""
         if "grouped_by_length" in padding:
@@ -53,14 +54,10 @@ def format_results(results: dict[str, Any], folder: Path) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def format_value(result: dict[str, Any], key: str) -> str:
-    """0.912 [0.850, 0.960], or without the bracket when no interval can be given."""
-    return with_interval(result["metrics"][key], result["intervals"].get(key))
-
-
-def _title(name: str, result: dict[str, Any]) -> str:
-    recordings = sum(result["recordings"].values())
-    return f"{name} ({result['metrics']['n']} clips of {recordings} recordings)"
+def _title(name: str, found: JudgedSet) -> str:
+    recordings = [facts.recordings for _, facts in found.facts.of_classes]
+    of = "" if None in recordings else f" of {sum(recordings)} recordings"
+    return f"{name} ({found.n} clips{of})"
 
 
 def main() -> int:
@@ -72,12 +69,7 @@ def main() -> int:
     arguments = parser.parse_args()
 
     def show() -> None:
-        path = arguments.folder / "results.json"
-        if not path.is_file():
-            raise UserError(
-                f"{arguments.folder} has no results.json; expected the output folder of a finished training"
-            )
-        print(format_results(json.loads(path.read_text(encoding="utf-8")), arguments.folder))
+        print(format_results(read_run(arguments.folder / RESULTS), arguments.folder))
 
     return run_command(show)
 

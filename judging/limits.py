@@ -4,42 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+
+from data_prep.text import number
+from judging.record import NOT_CHOSEN, OUT_OF_DOMAIN, TEST, VALIDATION, Audit, Gap, JudgedSet
 
 # After 20 recordings without a single error, 14 % may still be wrong (exact binomial, 95 %); below, even more.
 MIN_RECORDINGS = 20
-NOT_CHOSEN = "none"
-
-
-@dataclass(frozen=True)
-class Gap:
-    """One thing the numbers do not show. `disqualifies`: the in-domain numbers must not be quoted as results at all."""
-
-    heading: str
-    text: str
-    disqualifies: bool = False
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"heading": self.heading, "text": self.text, "disqualifies": self.disqualifies}
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One measured set: clips and recordings per class (None: unknown), and how it compares with the base model.
-
-    auc: lower and upper end of the interval of ROC-AUC, None without one.
-    base: {"metric", "model", "base"} for the most telling metric measured on both, None without a control.
-    """
-
-    name: str
-    role: str  # "validation", "test" or "out_of_domain"
-    real: int | None
-    fake: int | None
-    recordings_real: int | None = None
-    recordings_fake: int | None = None
-    intervals: bool = True
-    auc: tuple[float, float] | None = None
-    base: dict[str, Any] | None = None
+# By which the detector is compared with its base model: the first that is defined for both.
+_COMPARED = (("roc_auc", "ROC-AUC"), ("accuracy", "accuracy"))
 
 
 @dataclass(frozen=True)
@@ -47,34 +19,40 @@ class Evidence:
     """Everything known about how the numbers of a detector came about.
 
     Attributes:
-        measured: the sets that were scored.
-        splits: clips (real, fake) per split of the dataset it was trained on.
-        split_unit: what the splits were drawn by: "recording", "clip", or None when unknown.
-        shared_recordings: recordings in more than one split; None when that cannot be told.
-        shared_speakers: speakers in the judged split and in one that was learnt from; None when unknown.
+        sets: those that were judged.
+        audit: what the judged split shares with those learnt from, and what these hold.
+        base: the sets as the checkpoint it started from does on them.
         threshold_split: where the decision threshold was chosen; `NOT_CHOSEN` for a default, None when nobody
             recorded it.
         thresholds: the threshold by the place that names one; they must agree.
         fine_tuned: it started from another checkpoint, which can serve as a control.
         longest_s: what is scored of a recording, None for all of it.
-        unseen_generators: generators in the measured sets that training did not hold; None when unknown.
         unscored, unlabelled: clips left out for want of a score, or of a label.
         missing: facts without which nobody can repeat the training, in words.
     """
 
-    measured: tuple[Measured, ...]
-    splits: dict[str, tuple[int, int]] = field(default_factory=dict)
-    split_unit: str | None = "recording"
-    shared_recordings: int | None = 0
-    shared_speakers: int | None = None
-    threshold_split: str | None = "validation"
+    sets: dict[str, JudgedSet]
+    audit: Audit
+    base: dict[str, JudgedSet] = field(default_factory=dict)
+    threshold_split: str | None = VALIDATION
     thresholds: dict[str, float | str] = field(default_factory=dict)
     fine_tuned: bool = True
     longest_s: float | None = None
-    unseen_generators: tuple[str, ...] | None = None
     unscored: int = 0
     unlabelled: int = 0
     missing: tuple[str, ...] = ()
+
+    @property
+    def roles(self) -> frozenset[str]:
+        """The roles that some set has."""
+        return frozenset(found.role for found in self.sets.values())
+
+    @property
+    def unseen_generators(self) -> frozenset[str] | None:
+        """Generators heard in testing that training did not hold; None when either is unknown."""
+        heard = frozenset().union(*(s.facts.synthetic for s in self.sets.values() if s.role != VALIDATION))
+        known = self.audit.training_generators
+        return heard - frozenset(known) if known and heard else None
 
 
 def gaps(evidence: Evidence) -> list[Gap]:
@@ -87,33 +65,34 @@ def gaps(evidence: Evidence) -> list[Gap]:
 
 
 def _leaks(e: Evidence) -> Iterator[Gap]:
-    if e.shared_recordings:
-        text = f"{e.shared_recordings} recordings occur in more than one split: the results are inflated."
+    shared = e.audit.shared_recordings
+    if shared:
+        text = f"{shared} recordings occur in more than one split: the results are inflated."
         yield Gap("Leaked split", text, True)
-    elif e.split_unit == "clip":
+    elif e.audit.split_unit == "clip":
         yield Gap(
             "Leaked split",
             "The splits were drawn clip by clip, so clips of one recording are in several of them: the model was "
             "judged on recordings it had heard, and the results are inflated.",
             True,
         )
-    elif e.shared_recordings is None or e.split_unit is None:
+    elif shared is None or e.audit.split_unit is None:
         text = "Which recording a clip was cut from is not recorded: leakage between the splits cannot be excluded."
         yield Gap("Recordings unknown", text)
-    if e.shared_speakers:
-        text = f"{e.shared_speakers} speakers of the test clips were also heard in training: new voices may do worse."
+    if speakers := e.audit.shared_speakers:
+        text = f"{speakers} speakers of the test clips were also heard in training: new voices may do worse."
         yield Gap("Shared speakers", text)
 
 
 def _threshold(e: Evidence) -> Iterator[Gap]:
-    judged = [m for m in e.measured if m.role == "test"] or [m for m in e.measured if m.role == "validation"]
-    for m in judged:
-        if e.threshold_split == m.name or e.threshold_split == m.role:
+    judged = TEST if TEST in e.roles else VALIDATION
+    for name, found in e.sets.items():
+        if found.role == judged and e.threshold_split in (name, found.role):
             text = (
-                f"The decision threshold was picked on {m.name}, the very clips these results are from: accuracy, F1, "
+                f"The decision threshold was picked on {name}, the very clips these results are from: accuracy, F1, "
                 "recall and precision are flattered by it."
             )
-            yield Gap("Threshold chosen on the reported clips", text, m.role == "test")
+            yield Gap("Threshold chosen on the reported clips", text, found.role == TEST)
     if e.threshold_split == NOT_CHOSEN:
         text = "The decision threshold is a default that was chosen on no clips; a chosen one may decide far better."
         yield Gap("Threshold not chosen", text)
@@ -127,13 +106,13 @@ def _threshold(e: Evidence) -> Iterator[Gap]:
 
 
 def _counts(e: Evidence) -> Iterator[Gap]:
-    for m in e.measured:
-        expected = e.splits.get(m.name)
-        if m.role == "out_of_domain" or expected is None or expected == (m.real, m.fake):
+    for name, found in e.sets.items():
+        counts, expected = (found.facts.real.clips, found.facts.fake.clips), e.audit.splits.get(name)
+        if found.role == OUT_OF_DOMAIN or expected is None or expected == counts:
             continue
-        others = [name for name, counts in e.splits.items() if counts == (m.real, m.fake)]
+        others = [split for split, held in e.audit.splits.items() if held == counts]
         text = (
-            f"The {m.name} results are from {m.real} real and {m.fake} fake clips, but the {m.name} split holds "
+            f"The {name} results are from {counts[0]} real and {counts[1]} fake clips, but the {name} split holds "
             f"{expected[0]} and {expected[1]}"
         )
         text += f"; these are the counts of {' and '.join(others)}." if others else "."
@@ -141,11 +120,10 @@ def _counts(e: Evidence) -> Iterator[Gap]:
 
 
 def _sets(e: Evidence) -> Iterator[Gap]:
-    roles = {m.role for m in e.measured}
-    if "test" not in roles:
+    if TEST not in e.roles:
         text = "There is no test split that played no part in choosing the model or the threshold."
         yield Gap("No untouched test set", text)
-    if "out_of_domain" not in roles:
+    if OUT_OF_DOMAIN not in e.roles:
         text = "No out-of-domain set was measured: other generators, speakers and channels are untested."
         yield Gap("No out-of-domain set", text)
     if e.unseen_generators is None:
@@ -157,43 +135,54 @@ def _sets(e: Evidence) -> Iterator[Gap]:
 
 
 def _sizes(e: Evidence) -> Iterator[Gap]:
-    for m in e.measured:
-        counts = (m.recordings_real, m.recordings_fake)
-        known = [n for n in counts if n is not None]
-        if known and min(known) < MIN_RECORDINGS:
-            said = [f"{n} {kind}" for n, kind in zip(counts, ("real", "fake"), strict=True) if n is not None]
+    for name, found in e.sets.items():
+        known = [(facts.recordings, kind) for kind, facts in found.facts.of_classes if facts.recordings is not None]
+        if known and min(known)[0] < MIN_RECORDINGS:
+            said = " and ".join(f"{n} {kind}" for n, kind in known)
             text = (
-                f"The {m.name} clips are cut from {' and '.join(said)} recordings, fewer than {MIN_RECORDINGS} of a "
+                f"The {name} clips are cut from {said} recordings, fewer than {MIN_RECORDINGS} of a "
                 "class: too few to say how the model does on new ones."
             )
-            yield Gap(f"Too few recordings in {m.name}", text)
-        if m.auc is not None and m.auc[0] <= 0.5 <= m.auc[1]:
-            text = f"The interval of ROC-AUC on {m.name} holds 0.5: it cannot be told from guessing there."
-            yield Gap(f"Not better than guessing on {m.name}", text)
-        if not m.intervals:
-            text = f"The {m.name} results are stated without an interval: how far they could be off is not said."
-            yield Gap(f"No interval in {m.name}", text)
+            yield Gap(f"Too few recordings in {name}", text)
+        auc = found.metrics.get("roc_auc")
+        if auc is not None and auc.low is not None and auc.low <= 0.5 <= auc.high:
+            text = f"The interval of ROC-AUC on {name} holds 0.5: it cannot be told from guessing there."
+            yield Gap(f"Not better than guessing on {name}", text)
+        if all(estimate.low is None for estimate in found.metrics.values()):
+            text = f"The {name} results are stated without an interval: how far they could be off is not said."
+            yield Gap(f"No interval in {name}", text)
 
 
 def _control(e: Evidence) -> Iterator[Gap]:
     if not e.fine_tuned:
         return
-    tested = any(m.role == "test" for m in e.measured)
-    for m in e.measured:
-        if m.role == "validation" and tested:
+    for name, found in e.sets.items():
+        if found.role == VALIDATION and TEST in e.roles:
             continue
-        if m.base is None:
+        compared = _beside_base(found, e.base.get(name))
+        if compared is None:
             text = (
-                f"The checkpoint it was fine-tuned from was not measured on {m.name}: what fine-tuning gained or lost "
+                f"The checkpoint it was fine-tuned from was not measured on {name}: what fine-tuning gained or lost "
                 "there is unknown."
             )
-            yield Gap(f"No base control on {m.name}", text)
-        elif m.base["model"] < m.base["base"]:
+            yield Gap(f"No base control on {name}", text)
+            continue
+        metric, mine, base = compared
+        if mine < base:
             text = (
-                f"On {m.name} its {m.base['metric']} is {m.base['model']}, that of the checkpoint it was fine-tuned "
-                f"from {m.base['base']}: fine-tuning made it worse there."
+                f"On {name} its {metric} is {number(mine, 4)}, that of the checkpoint it was fine-tuned from "
+                f"{number(base, 4)}: fine-tuning made it worse there."
             )
-            yield Gap(f"Worse than its base model on {m.name}", text)
+            yield Gap(f"Worse than its base model on {name}", text)
+
+
+def _beside_base(found: JudgedSet, base: JudgedSet | None) -> tuple[str, float, float] | None:
+    """(metric, the detector's value, the base model's), to four digits; None where the two cannot be compared."""
+    for metric, title in _COMPARED:
+        mine, other = found.value(metric), None if base is None else base.value(metric)
+        if mine is not None and other is not None:
+            return title, round(mine, 4), round(other, 4)
+    return None
 
 
 def _rest(e: Evidence) -> Iterator[Gap]:

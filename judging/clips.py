@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from data_prep.files import AUDIO_EXTENSIONS
 from evaluation.checks import FloatArray, IntArray, check_pair
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 # The columns that say something about a clip. Unknown is None, never guessed.
 FACTS = ("source", "speaker", "speaker_group", "generator", "language", "duration_s", "container")
@@ -57,6 +60,22 @@ class ScoredClips:
             raise ValueError(f"the column {wrong[0]} has {len(columns[wrong[0]])} entries for {s.size} scores.")
         return cls(s, y, columns, rows, unscored)
 
+    @classmethod
+    def of_rows(cls, logits: FloatArray, labels: IntArray, rows: Dataset) -> ScoredClips | None:
+        """The rows of a dataset; None when none of them has a score.
+
+        Args:
+            logits: fake logits, shape (rows,), NaN where a row has no score: it is left out and counted.
+            labels: 0 real, 1 fake, shape (rows,).
+        """
+        scored = np.flatnonzero(np.isfinite(logits))
+        if not scored.size:
+            return None
+        unscored = len(rows) - scored.size
+        kept = rows.select(scored) if unscored else rows
+        facts = {name: kept[name] for name in FACTS if name in rows.column_names}
+        return cls.of(logits[scored], labels[scored], facts, rows=scored, unscored=unscored)
+
     def __len__(self) -> int:
         return self.scores.size
 
@@ -72,10 +91,6 @@ class ScoredClips:
         if self.rows is None or other.rows is None or np.array_equal(self.rows, other.rows):
             return self, other
         return self.take(np.isin(self.rows, other.rows)), other.take(np.isin(other.rows, self.rows))
-
-    def with_scores(self, scores: FloatArray) -> ScoredClips:
-        """The same clips as another system, or another channel, scores them."""
-        return ScoredClips.of(scores, self.labels, self.facts)
 
     def groups(self, unit: str = "recordings") -> list[Any] | None:
         """What is resampled as one: the recording; or the speaker or generator where known, else the recording.

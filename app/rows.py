@@ -1,0 +1,223 @@
+"""From an analysis and an operating point to a row of the API."""
+
+from __future__ import annotations
+
+import base64
+import json
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+from app.jobs import Job
+from app.listening import MIN_EVIDENCE_S
+from app.schemas import (
+    Detail,
+    Interval,
+    JobAnswer,
+    JobFile,
+    OperatingPoint,
+    Picture,
+    Row,
+    SegmentAnswer,
+    WarningAnswer,
+    WindowAnswer,
+)
+from app.service import Analysis
+from data_prep.audio import SAMPLING_RATE
+from data_prep.errors import UserError
+from evaluation.decisions import ABSTAIN_NAME
+from scoring.decision import Decision, decide_by
+from scoring.detector import Detector
+from scoring.precision import sigmoid
+from scoring.result import Score
+from scoring.timeline import BIN_S, Segment, segments
+
+# Names of the threshold where no operating point is asked for: the one that the checkpoint stores, the one that the
+# server was started with, and 0.5 where there is neither.
+STORED, GIVEN, DEFAULT = "stored", "given", "default"
+_COLUMNS = 1500  # of a timeline, at most
+
+
+class Points:
+    """The operating points of a detector, by name."""
+
+    def __init__(self, detector: Detector) -> None:
+        self._detector = detector
+        self._stored = detector.checkpoint.stored
+        self._measured = _measured_at_threshold(detector)
+        points = self._stored.get("operating_points", {})
+        names = sorted(points, key=lambda name: points[name]["threshold"])
+        if names and self._stored.get("abstention"):
+            names.append(ABSTAIN_NAME)
+        stored = [STORED] if "threshold" in self._stored else []
+        self._own = self._own_name()
+        self.all = [self.get(name)[1] for name in dict.fromkeys([self._own, *stored, *names])]
+
+    def get(self, name: str | None = None) -> tuple[Decision, OperatingPoint]:
+        """The rule of a point and its facts; None or "": what the server was started with.
+
+        Raises:
+            UserError: there is none of this name; the sentence says which there are.
+        """
+        own = self._detector.decision
+        if not name or name == self._own:
+            return own, self._facts(self._own, own)
+        if len(name) > 60 or not name.isprintable():
+            raise UserError("the operating point's name is too long or holds control characters")
+        decision = decide_by(self._stored, None, None if name == STORED else name)
+        return decision, self._facts(name, decision)
+
+    def _own_name(self) -> str:
+        own = self._detector.decision
+        if own.name is not None or own.is_default:
+            return own.name or DEFAULT
+        return STORED if own.threshold == self._stored.get("threshold") else GIVEN
+
+    def _facts(self, name: str, decision: Decision) -> OperatingPoint:
+        values = self._stored.get("operating_points", {}).get(name) or (self._measured if name == STORED else {})
+        rule = self._stored.get("threshold_rule") if name == STORED else values.get("rule")
+        if name == ABSTAIN_NAME:
+            band = self._stored["abstention"]
+            rule = (
+                f"outside the bounds at most {100 * band['max_error']:g} % of either class are wrong, promised with "
+                f"{100 * band['confidence']:g} % confidence for recordings like those of validation"
+            )
+        facts = {key: values.get(key) for key in ("fpr", "fnr", "n_real", "n_fake")}
+        return OperatingPoint(
+            name=name,
+            threshold=decision.threshold,
+            real_below=decision.real_below,
+            fpr_interval=_interval(facts["fpr"], facts["n_real"]),
+            fnr_interval=_interval(facts["fnr"], facts["n_fake"]),
+            rule=rule,
+            supported=bool(values.get("supported", True)),
+            note=values.get("note") or decision.note,
+            **facts,
+        )
+
+
+def _measured_at_threshold(detector: Detector) -> dict[str, float]:
+    """Validation's error rates at the stored threshold, from the results beside the checkpoint; empty without them."""
+    path = Path(getattr(detector.checkpoint.model.config, "_name_or_path", "") or "") / "results.json"
+    try:
+        metrics = json.loads(path.read_text(encoding="utf-8"))[detector.checkpoint.stored["threshold_split"]]["metrics"]
+        return {
+            "fpr": 1 - metrics["tnr"], "fnr": 1 - metrics["tpr"],
+            "n_real": metrics["n_real"], "n_fake": metrics["n_fake"],
+        }  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+@lru_cache(maxsize=256)
+def _interval(rate: float | None, n: int | None) -> Interval | None:
+    if rate is None or not n:
+        return None
+    count = round(rate * n)
+    low = 0.0 if count == 0 else float(stats.beta.ppf(0.025, count, n - count + 1))
+    high = 1.0 if count == n else float(stats.beta.ppf(0.975, count + 1, n - count))
+    return Interval(low=low, high=high)
+
+
+def row_of(
+    analysis: Analysis, detector: Detector, decision: Decision, point: OperatingPoint, detail: Detail = "segments"
+) -> Row:
+    """A recording's row, decided by `decision`."""
+    result = analysis.result
+    score = detector.row(result, analysis.name)
+    track = result.reading.track
+    speech_s = track.speech_s(0, track.samples) if track.samples else None
+    row = plain_row(score, decision, point, speech_s)
+    row.channel = analysis.channel
+    row.warnings = [WarningAnswer(code=w.code, text=w.text) for w in analysis.warnings]
+    if score.error is not None:
+        return row
+    scored = sorted(result.scored, key=lambda window: window.start)
+    row.window_scores = [
+        WindowAnswer(start_s=w.start / SAMPLING_RATE, stop_s=w.stop / SAMPLING_RATE, fake_probability=sigmoid(w.logit))
+        for w in scored
+    ]
+    agreeing = [decision.prediction(window.fake_probability) == row.prediction for window in row.window_scores]
+    row.agreeing_windows = sum(agreeing) / len(agreeing)
+    if analysis.curve is not None and detail != "score":
+        row.segments = [
+            SegmentAnswer(
+                start_s=round(s.start_s, 2), stop_s=round(s.stop_s, 2),
+                label="uncertain" if _between(s, decision) else s.label, fake_probability=s.fake_probability,
+            )
+            for s in segments(analysis.curve, decision.threshold)
+        ]  # fmt: skip
+        if detail == "full":
+            row.picture = _picture(analysis)
+    return row
+
+
+def _between(segment: Segment, decision: Decision) -> bool:
+    """Whether a passage below the threshold is above the lower bound of `abstain`."""
+    return segment.label == "real" and segment.fake_probability >= decision.real_below < decision.threshold
+
+
+def plain_row(score: Score, decision: Decision, point: OperatingPoint, speech_s: float | None) -> Row:
+    """A `Score` as a row, decided by `decision`; without what only a whole analysis tells."""
+    prediction = None if score.fake_probability is None else decision.prediction(score.fake_probability)
+    unsure = prediction in (None, "uncertain") or (speech_s is not None and speech_s < MIN_EVIDENCE_S)
+    return Row(
+        file=score.path,
+        fake_probability=score.fake_probability,
+        prediction=prediction,
+        verdict="cannot_tell" if unsure else prediction,
+        threshold=decision.threshold,
+        operating_point=point,
+        duration_s=score.duration_s,
+        speech_s=speech_s,
+        windows=score.windows,
+        max_window=score.max_window,
+        sentence=sentence(score.fake_probability, prediction),
+        error=score.error,
+    )
+
+
+def confidence(fake_probability: float, prediction: str) -> float:
+    """P of the class that was named; of the likelier one where none was."""
+    if prediction == "uncertain":
+        return max(fake_probability, 1 - fake_probability)
+    return fake_probability if prediction == "fake" else 1 - fake_probability
+
+
+def sentence(fake_probability: float | None, prediction: str | None) -> str:
+    """ "The audio is classified as Fake with 97.89% confidence.", where there is something to say."""
+    if fake_probability is None or prediction not in ("fake", "real"):
+        return "The audio could not be classified."
+    share = confidence(fake_probability, prediction)
+    return f"The audio is classified as {prediction.capitalize()} with {100 * share:.2f}% confidence."
+
+
+def job_of(job: Job, rows: list[Row]) -> JobAnswer:
+    files = [JobFile(file=t.name, channel=t.reading.channel, progress=t.progress) for t in job.tasks]
+    return JobAnswer(id=job.key, status="done" if job.done else "running", files=files, rows=rows)
+
+
+def _picture(analysis: Analysis) -> Picture:
+    """Curve and peaks in at most `_COLUMNS` columns."""
+    result, curve = analysis.result, analysis.curve
+    peaks = np.concatenate(result.reading.peaks or [np.zeros(1, np.float32)])
+    bins = len(peaks)
+    joined = -(-bins // _COLUMNS)
+    columns = -(-bins // joined)
+    padded = np.full(columns * joined, np.nan)
+    padded[: min(bins, len(curve))] = curve[:bins]
+    known = ~np.isnan(padded.reshape(columns, joined))
+    total = np.where(known, padded.reshape(columns, joined), 0).sum(axis=1)
+    probability = [
+        sigmoid(float(t / n)) if n else None for t, n in zip(total, known.sum(axis=1), strict=True)
+    ]  # fmt: skip
+    highest = np.pad(peaks, (0, columns * joined - bins)).reshape(columns, joined).max(axis=1)
+    levels = analysis.listener.spectrogram.levels()
+    return Picture(
+        column_s=joined * BIN_S,
+        fake_probability=[None if p is None else round(p, 4) for p in probability],
+        peaks=[round(float(peak), 4) for peak in highest],
+        spectrogram=base64.b64encode(levels.tobytes()).decode(),
+    )

@@ -1,0 +1,70 @@
+"""What the tests of the server share: a small detector with operating points, a client, a server with a real port."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import uvicorn
+from conftest import ROOT, save_tiny
+from starlette.testclient import TestClient
+
+from app.server import create_app
+from app.settings import Settings
+from app.sockets import config_of
+from infer import Detector
+
+
+def small_detector(folder: Path) -> Detector:
+    """Untrained, with the operating points of the detector in the box and windows of 3 s."""
+    stored = json.loads((ROOT / "checkpoints/compact/config.json").read_text())["detector"]
+    save_tiny(folder, detector={**stored, "window_s": 3.0, "hop_s": 1.5})
+    metrics = {
+        "tnr": 0.9,
+        "tpr": 0.5,
+        "n_real": 200,
+        "n_fake": 100,
+        "accuracy": 0.77,
+        "tn": 180,
+        "fp": 20,
+        "fn": 50,
+        "tp": 50,
+    }
+    (folder / "results.json").write_text(json.dumps({stored["threshold_split"]: {"metrics": metrics}}))
+    return Detector.from_pretrained(folder)
+
+
+@contextlib.contextmanager
+def client_of(detector: Detector, **settings: object) -> Iterator[TestClient]:
+    """The application without a network, with its model loaded."""
+    with TestClient(create_app(lambda: detector, Settings(**settings))) as client:
+        wait_for(lambda: client.get("/ping").status_code == 200)
+        yield client
+
+
+@contextlib.contextmanager
+def server_of(detector: Detector, **settings: object) -> Iterator[tuple[str, int]]:
+    """Host and port of a server in a thread of its own, as `python -m app` starts it."""
+    app = create_app(lambda: detector, Settings(**settings))
+    server = uvicorn.Server(config_of(app, "127.0.0.1", 0))
+    listening = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
+    thread.start()
+    wait_for(lambda: server.started and app.state.service.detector is not None)
+    try:
+        yield listening.getsockname()[:2]
+    finally:
+        server.should_exit = True
+        thread.join(timeout=20)
+
+
+def wait_for(condition: object, seconds: float = 20.0) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.02)
