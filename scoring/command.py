@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Iterable, Iterator, Sequence, Set
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,6 +37,7 @@ from scoring.sharding import (
 )
 from scoring.summary import Summary
 from scoring.timeline_files import TimelineWriter
+from scoring.verdict import verdict
 from scoring.writers import ScoreWriter, scored_paths
 from training.launch import start_all_processes
 
@@ -71,11 +73,30 @@ def execute(request: Request) -> int:
 
 
 def score(request: Request) -> Summary:
-    """Score everything in this process."""
-    summary = score_shard(
-        request.scoring, _at_least_one(request), request.output, resume=request.resume, timeline=request.timeline
-    )
+    """Score everything in this process: rows, or for one recording on a terminal a verdict."""
+    files = _at_least_one(request)
+    if request.output is None and sys.stdout.isatty():
+        first = list(itertools.islice(files, 2))
+        if len(first) == 1:
+            return show(request.scoring, first[0], request.timeline)
+        files = itertools.chain(first, files)
+    summary = score_shard(request.scoring, files, request.output, resume=request.resume, timeline=request.timeline)
     print(summary.text(), file=sys.stderr)
+    return summary
+
+
+def show(options: ScoringOptions, file: AudioFile, timeline: TimelineOptions | None = None) -> Summary:
+    """Score one recording, and print what a person wants to know of it."""
+    detector = load_detector(options)
+    timelines = _timelines(timeline)
+    with progress():
+        ((_, result),) = analyse(detector, iter([file]), timelines is not None)
+    row = detector.row(result)
+    if timelines is not None:
+        timelines.write(file.name, row, result)
+    print(verdict(row, detector.decision, result))
+    summary = Summary(detector.threshold)
+    summary.add(row)
     return summary
 
 
@@ -135,20 +156,31 @@ def score_shard(
     done = done.union(*map(scored_paths, earlier))
     with ScoreWriter(part, resume, record) as writer:
         done, failed = done | writer.done, frozenset(writer.failed)
-        timelines = None
-        if timeline is not None:
-            timelines = TimelineWriter(timeline.folder, timeline.pictures, timeline.page, resume)
+        timelines = _timelines(timeline, resume)
         summary = Summary(detector.threshold, kept=len(done))
         todo = (file for file in files if str(file.path) not in done)
-        with tqdm(unit=" files", file=sys.stderr) as bar:
+        # On a terminal the rows themselves are the progress, and a bar would be torn by them.
+        with nullcontext() if part is None and sys.stdout.isatty() else progress() as bar:
             for file, result in analyse(detector, todo, timelines is not None):
                 row = detector.row(result)
                 if timelines is not None:
                     timelines.write(file.name, row, result)
                 writer.write(row)
                 summary.add(row, again=row.path in failed)
-                bar.update()
+                if bar is not None:
+                    bar.update()
     return summary
+
+
+def progress() -> tqdm:
+    """A bar on a terminal, which leaves nothing behind; nothing in a log."""
+    return tqdm(unit=" files", file=sys.stderr, leave=False, disable=None)
+
+
+def _timelines(timeline: TimelineOptions | None, resume: bool = False) -> TimelineWriter | None:
+    if timeline is None:
+        return None
+    return TimelineWriter(timeline.folder, timeline.pictures, timeline.page, resume)
 
 
 def load_detector(options: ScoringOptions) -> Detector:

@@ -126,4 +126,4 @@ def require_shareable(output: Path | None, inputs: Sequence[str]) -> None:
 
 def _score(line: bytes) -> Score:
     values = json.loads(line.decode("utf-8", "surrogateescape"))
-    return Score(**{column: values[column] for column in COLUMNS})
+    return Score(**{column: values[column] for column in COLUMNS} | {"warnings": tuple(values["warnings"])})

@@ -31,6 +31,8 @@ _PARQUET = pa.schema(
         ("windows", pa.int32()),
         ("max_window", pa.float64()),
         ("error", pa.string()),
+        ("operating_point", pa.string()),
+        ("warnings", pa.list_(pa.string())),
     ]
 )
 _ROW_GROUP = 10_000
@@ -259,6 +261,7 @@ def _json_row(text: str) -> dict[str, Any] | None:
 
 
 def _csv_values(row: dict[str, Any]) -> list[Any]:
+    row = row | {"warnings": "; ".join(row["warnings"])}
     return ["" if row[column] is None else row[column] for column in COLUMNS]
 
 
