@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 from collections.abc import Callable
 from functools import lru_cache
@@ -13,6 +12,9 @@ from typing import Any
 from pydantic import BaseModel
 from torch import nn
 
+from data_prep.errors import UserError
+from judging.report import History
+from judging.run import RESULTS, RunRecord, read_run
 from scoring.detector import Detector
 
 # The names of the other systems' plots, and ours.
@@ -42,9 +44,10 @@ class ModelFacts(BaseModel):
 def facts_of(detector: Detector) -> ModelFacts:
     checkpoint = detector.checkpoint
     results = results_of(detector)
-    split = next((name for name in SPLITS if name in results), None)
-    metrics = results.get(split, {}).get("metrics", {}) if split else {}
-    languages = results.get("data", {}).get("languages")
+    sets = results.judgement.sets if results else {}
+    split = next((name for name in SPLITS if name in sets), None)
+    values = {name: found.value for name, found in sets[split].metrics.items()} if split else {}
+    languages = {name for held in (results.facts.data.splits if results else {}).values() for name in held.languages}
     return ModelFacts(
         name=folder_of(detector).name or "model",
         architecture=type(checkpoint.model).__name__,
@@ -56,7 +59,7 @@ def facts_of(detector: Detector) -> ModelFacts:
         hop_s=checkpoint.hop_s,
         languages=sorted(languages) if languages else None,
         metrics_split=split,
-        metrics={name: float(value) for name, value in metrics.items() if isinstance(value, (int, float))},
+        metrics={name: value for name, value in values.items() if value is not None},
     )
 
 
@@ -65,13 +68,12 @@ def folder_of(detector: Detector) -> Path:
     return Path(getattr(detector.checkpoint.model.config, "_name_or_path", "") or "")
 
 
-def results_of(detector: Detector) -> dict[str, Any]:
-    """The results recorded beside the checkpoint; empty without any."""
+def results_of(detector: Detector) -> RunRecord | None:
+    """The results recorded beside the checkpoint; None without any that can be read."""
     try:
-        found = json.loads((folder_of(detector) / "results.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        return read_run(folder_of(detector) / RESULTS)
+    except (OSError, UserError):
+        return None
 
 
 def graphs_of(detector: Detector) -> list[str]:
@@ -98,15 +100,18 @@ def _kept(folder: Path) -> dict[str, Path]:
     return {path.stem: path for place in (folder, folder / "report") for path in sorted(place.glob("*.png"))}
 
 
-def _drawn(results: dict[str, Any]) -> dict[str, Callable[[Any, Any], None]]:
+def _drawn(results: RunRecord | None) -> dict[str, Callable[[Any, Any], None]]:
     """What the recorded numbers alone are enough for: functions of the module `evaluation.figures` and axes."""
     found: dict[str, Callable[[Any, Any], None]] = {}
-    judged = next((results[split] for split in SPLITS if split in results), {})
-    if {"tp", "tn", "fp", "fn"} <= judged.get("metrics", {}).keys():
+    if results is None:
+        return found
+    sets, training = results.judgement.sets, results.facts.training
+    judged = next((sets[split] for split in SPLITS if split in sets), None)
+    if judged is not None and judged.confusion is not None:
         found["confusion_matrix"] = lambda figures, axes: figures.confusion(axes, judged)
-    training = results.get("training") or {}
-    if training.get("history"):
-        found["history"] = lambda figures, axes: figures.history(axes, training["history"], training.get("best_step"))
+    if training.history:
+        logged = History(training.history, training.best_step)
+        found["history"] = lambda figures, axes: figures.history(axes, logged)
     return found
 
 

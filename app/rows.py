@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import base64
-import json
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 from scipy import stats
 
+from app.facts import results_of
 from app.jobs import Job
 from app.schemas import (
     Detail,
@@ -89,17 +88,15 @@ class Points:
         )
 
 
-def _measured_at_threshold(detector: Detector) -> dict[str, float]:
+def _measured_at_threshold(detector: Detector) -> dict[str, float | int | None]:
     """Validation's error rates at the stored threshold, from the results beside the checkpoint; empty without them."""
-    path = Path(getattr(detector.checkpoint.model.config, "_name_or_path", "") or "") / "results.json"
-    try:
-        metrics = json.loads(path.read_text(encoding="utf-8"))[detector.checkpoint.stored["threshold_split"]]["metrics"]
-        return {
-            "fpr": 1 - metrics["tnr"], "fnr": 1 - metrics["tpr"],
-            "n_real": metrics["n_real"], "n_fake": metrics["n_fake"],
-        }  # fmt: skip
-    except (OSError, ValueError, KeyError, TypeError):
+    results = results_of(detector)
+    judged = results and results.judgement.sets.get(detector.checkpoint.stored.get("threshold_split"))
+    if not judged or judged.confusion is None:
         return {}
+    c = judged.confusion
+    rates = {"fpr": judged.value("fpr"), "fnr": judged.value("fnr")}
+    return rates | {"n_real": c.tn + c.fp, "n_fake": c.tp + c.fn}
 
 
 @lru_cache(maxsize=256)

@@ -17,25 +17,25 @@ from starlette.testclient import TestClient
 from app.server import create_app
 from app.settings import Settings
 from app.sockets import config_of
+from evaluation.intervals import Estimate
 from infer import Detector
+from judging.record import VALIDATION, ClassFacts, ClipFacts, Confusion, JudgedSet, Judgement
+from judging.run import RESULTS, DataFacts, ModelFacts, RunFacts, RunRecord, TrainingFacts, write_run
 
 
 def small_detector(folder: Path) -> Detector:
     """Untrained, with the operating points of the detector in the box and windows of 3 s."""
     stored = json.loads((ROOT / "checkpoints/compact/config.json").read_text())["detector"]
     save_tiny(folder, detector={**stored, "window_s": 3.0, "hop_s": 1.5})
-    metrics = {
-        "tnr": 0.9,
-        "tpr": 0.5,
-        "n_real": 200,
-        "n_fake": 100,
-        "accuracy": 0.77,
-        "tn": 180,
-        "fp": 20,
-        "fn": 50,
-        "tp": 50,
-    }
-    (folder / "results.json").write_text(json.dumps({stored["threshold_split"]: {"metrics": metrics}}))
+    metrics = {name: Estimate(value) for name, value in (("fpr", 0.1), ("fnr", 0.5), ("accuracy", 0.77))}
+    facts = ClipFacts(ClassFacts(200), ClassFacts(100))
+    judged = JudgedSet(VALIDATION, 300, facts, Confusion(tp=50, tn=180, fp=20, fn=50), metrics)
+    run = RunFacts(
+        hub_model_id=None, license="apache-2.0", max_duration_s=13.0, recipe={}, surroundings={},
+        model=ModelFacts(None, True, "Wav2Vec2ForSequenceClassification", "wav2vec2", 7, 7),
+        data=DataFacts("made up", {}, None), training=TrainingFacts(),
+    )  # fmt: skip
+    write_run(folder / RESULTS, RunRecord(run, Judgement(None, None, {stored["threshold_split"]: judged})))
     return Detector.from_pretrained(folder)
 
 
