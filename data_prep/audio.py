@@ -18,7 +18,8 @@ import numpy as np
 import soundfile
 import soxr
 
-from data_prep.samples import planes, to_mono
+from data_prep.samples import as_floats, planes, to_mono
+from data_prep.stated import beginning, stated_s
 
 SAMPLING_RATE = 16_000
 # A file with a few broken packets (a bad MP3 frame in an hour) is still that hour; beyond this share it is not.
@@ -29,8 +30,6 @@ _BLOCK_S = 10.0
 # FFmpeg's own Opus decoder resamples the SILK layer differently (correlation 0.97 with the reference decoder on
 # speech); libopus is the reference, and what libsndfile and so librosa use.
 _PREFERRED_DECODER = {"opus": "libopus"}
-
-_GUESSED_DURATIONS = frozenset({"aac", "mp3", "mpegts", "ac3", "eac3"})  # streams without a header of their own
 Source = str | os.PathLike | bytes | BinaryIO
 
 
@@ -42,7 +41,7 @@ class AudioError(Exception):
 class AudioInfo:
     """What the container says before anything is decoded. Rate in hertz.
 
-    `stated_s` is the duration in its header; None where there is none, or FFmpeg would only guess it from the bit rate.
+    `stated_s` is the duration in its header; None where there is none, or it would only be guessed from the bit rate.
     """
 
     container: str
@@ -59,19 +58,33 @@ class AudioReader:
         source: path, encoded bytes, or binary file object.
         sampling_rate: output rate in hertz.
         channel: this channel alone, counted from 0, in place of the mean of all.
+        compare_channels: add up `channel_products` on the way.
+
+    Attributes:
+        channel_products: float64 of shape (channels, channels), the sums over all samples so far of each channel times
+            each other; None for mono, for one channel alone, and where nobody asked.
 
     Raises:
         AudioError: not readable, not audio, or without an audio stream.
     """
 
-    def __init__(self, source: Source, sampling_rate: int = SAMPLING_RATE, channel: int | None = None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        sampling_rate: int = SAMPLING_RATE,
+        channel: int | None = None,
+        compare_channels: bool = False,
+    ) -> None:
         self.sampling_rate = sampling_rate
         self.channel = channel
+        self.channel_products: np.ndarray | None = None
+        self._compares = compare_channels and channel is None
         self.packets = self.corrupt_packets = 0
         # Opened by us and handed over as a file object: FFmpeg would read "a:b.wav" as a protocol, and cannot be
         # talked into opening other files or addresses from inside a playlist this way.
         self._file = open_source(source)
         try:
+            head = beginning(self._file)
             self._container = av.open(self._file, mode="r", metadata_errors="ignore")
             if not self._container.streams.audio:
                 raise AudioError("no audio stream in the file")
@@ -82,7 +95,7 @@ class AudioReader:
                 codec.name,
                 codec.sample_rate or 0,
                 codec.channels or 0,
-                _stated_s(self._container, self._stream),
+                stated_s(head, self._container, self._stream),
             )
             self._decoder = _decoder(codec)
         except AudioError:
@@ -147,13 +160,23 @@ class AudioReader:
         for frame in self._frames():
             new_form = frame.sample_rate, frame.layout.nb_channels, frame.format.name
             if held and (held_samples >= form[0] or new_form != form):
-                yield form[0], _finite(to_mono(held, form[1], self.channel))
+                yield form[0], self._joined(held, form[1])
                 held, held_samples = [], 0
             form = new_form
             held.append(planes(frame))
             held_samples += frame.samples
         if held:
-            yield form[0], _finite(to_mono(held, form[1], self.channel))
+            yield form[0], self._joined(held, form[1])
+
+    def _joined(self, held: list[list[np.ndarray]], n_channels: int) -> np.ndarray:
+        mono = _finite(to_mono(held, n_channels, self.channel))
+        if self._compares and n_channels > 1:
+            channels = as_floats(held, n_channels)
+            products = (channels @ channels.T).astype(np.float64)
+            if self.channel_products is not None and len(self.channel_products) == n_channels:
+                products += self.channel_products
+            self.channel_products = products
+        return mono
 
     def _frames(self) -> Iterator[av.AudioFrame]:
         packets = self._container.demux(self._stream)
@@ -230,14 +253,6 @@ def open_source(source: Source) -> BinaryIO:
         return path.open("rb")
     except OSError as error:
         raise AudioError(f"cannot be read ({error.strerror or error})") from error
-
-
-def _stated_s(container: av.container.InputContainer, stream: av.AudioStream) -> float | None:
-    if container.format.name in _GUESSED_DURATIONS:
-        return None
-    if stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
-    return None if container.duration is None else container.duration / av.time_base
 
 
 def _decoder(codec: av.CodecContext) -> av.CodecContext:

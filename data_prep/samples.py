@@ -34,9 +34,7 @@ def to_mono(frames: list[list[np.ndarray]], n_channels: int, channel: int | None
     Returns:
         float32 of shape (samples,), integers scaled so that full scale is 1.
     """
-    channels = [np.concatenate(parts) for parts in zip(*frames, strict=True)]
-    if len(channels) < n_channels:
-        channels = list(channels[0].reshape(-1, n_channels).T)
+    channels = _channels(frames, n_channels)
     if channel is not None:
         channels, n_channels = [channels[min(channel, n_channels - 1)]], 1
     dtype = channels[0].dtype
@@ -49,3 +47,22 @@ def to_mono(frames: list[list[np.ndarray]], n_channels: int, channel: int | None
     if n_channels * scale != 1:
         mono /= n_channels * scale
     return mono
+
+
+def as_floats(frames: list[list[np.ndarray]], n_channels: int) -> np.ndarray:
+    """The channels of consecutive frames, float32 of shape (channels, samples).
+
+    Args:
+        frames: `planes` of each, of one format.
+
+    Returns:
+        in the unit of the format, its zero at 0: for comparing channels with each other.
+    """
+    channels = np.stack(_channels(frames, n_channels))
+    return channels.astype(np.float32) - np.float32(128 if channels.dtype == np.uint8 else 0)
+
+
+def _channels(frames: list[list[np.ndarray]], n_channels: int) -> list[np.ndarray]:
+    """One array a channel, in the format of the frames."""
+    channels = [np.concatenate(parts) for parts in zip(*frames, strict=True)]
+    return channels if len(channels) == n_channels else list(channels[0].reshape(-1, n_channels).T)

@@ -16,6 +16,7 @@ from evaluation.operating_points import RULES, OperatingPoint, choose_threshold,
 
 ABSTAIN_NAME = "abstain"  # the operating point that may answer "uncertain"
 BAYES_NAME = "bayes"
+DEFAULT_NAME = "default"  # the threshold used where nobody asks for another, measured on a set that the entry names
 MAX_ERROR = 0.05  # of either class, promised by the abstention band
 
 
@@ -53,7 +54,8 @@ class Decisions:
             return None
         points = [
             OperatingPoint.from_dict({k: v for k, v in values.items() if k != "fake_probability"})
-            for values in stored["operating_points"].values()
+            for name, values in stored["operating_points"].items()
+            if name != DEFAULT_NAME
         ]
         points.sort(key=lambda point: (RULES.index(point.rule), -(point.max_fpr or 0)))  # a config sorts them by name
         band = AbstentionBand.from_dict(stored["abstention"])

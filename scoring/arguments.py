@@ -10,6 +10,7 @@ from data_prep.errors import UserError
 from data_prep.version import add_version
 from scoring.choices import EXPORTED
 from scoring.options import ScoringOptions, TimelineOptions
+from scoring.outputs import output_kind, require_new
 
 _EPILOG = """\
 One row per file: path, fake_probability (higher = fake), prediction, threshold, duration_s, windows (how many with
@@ -35,7 +36,8 @@ class Request:
         scoring: how.
         paths, include, exclude: which recordings; see `scoring.listing.list_files`.
         output: file for the rows, or for the contract of `check`; None: the screen.
-        resume: keep the rows of an earlier run and score what is missing.
+        resume: keep the scored rows of an earlier run, and score what failed or is missing.
+        overwrite: replace the rows of an earlier run.
         timeline: where timelines are written; None: nowhere.
         check: model to check in place of scoring.
         save: folder for the model shortened to `scoring.layers`, in place of scoring.
@@ -48,6 +50,7 @@ class Request:
     exclude: tuple[str, ...] = ()
     output: Path | None = None
     resume: bool = False
+    overwrite: bool = False
     timeline: TimelineOptions | None = None
     check: str | None = None
     save: Path | None = None
@@ -58,7 +61,7 @@ def parse_arguments(words: list[str] | None = None) -> Request:
     """Read the command line.
 
     Raises:
-        UserError: options that do not go together or are out of range.
+        UserError: options that do not go together or are out of range, or an output that exists already.
     """
     parser = _parser()
     arguments = parser.parse_args(words)
@@ -71,6 +74,12 @@ def parse_arguments(words: list[str] | None = None) -> Request:
         parser.error("the following arguments are required: PATH")
     if arguments.resume and arguments.output is None:
         raise UserError("--resume goes on from the rows in --output FILE; name that file")
+    if arguments.resume and arguments.overwrite:
+        raise UserError("--resume keeps the rows in --output and --overwrite replaces them; give one of the two")
+    if arguments.output is not None and not no_paths:
+        output_kind(arguments.output)
+        if not arguments.resume and not arguments.overwrite:
+            require_new(arguments.output)
     timeline = arguments.timeline
     return Request(
         scoring=ScoringOptions.read(arguments),
@@ -79,6 +88,7 @@ def parse_arguments(words: list[str] | None = None) -> Request:
         exclude=tuple(arguments.exclude),
         output=arguments.output,
         resume=arguments.resume,
+        overwrite=arguments.overwrite,
         timeline=None if timeline is None else TimelineOptions(timeline, not arguments.no_pictures),
         check=arguments.check,
         save=arguments.save,
@@ -97,7 +107,13 @@ def _parser() -> argparse.ArgumentParser:
         "paths", nargs="*", metavar="PATH", help="audio file, folder with all below it, glob pattern, or - for a list"
     )
     parser.add_argument("--output", type=Path, help="file to write: .csv, .jsonl or .parquet; default: CSV on stdout")
-    parser.add_argument("--resume", action="store_true", help="keep the rows in --output and score what is missing")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="keep the rows in --output that have a score, try again what failed, and score what is missing; refused "
+        "where another model, threshold or option made them",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an --output that exists already")
     parser.add_argument(
         "--include", action="append", default=[], metavar="PATTERN", help="score only names like this: *.wav"
     )

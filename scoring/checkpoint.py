@@ -43,6 +43,7 @@ class Checkpoint:
     window_s: float
     hop_s: float
     stored: dict[str, Any] = field(default_factory=dict)  # the config's `detector` entry
+    name: str = ""  # the folder or Hub id
 
 
 def load_checkpoint(name: str, device: str, fake_label: str | None = None, layers: int | None = None) -> Checkpoint:
@@ -81,6 +82,7 @@ def load_checkpoint(name: str, device: str, fake_label: str | None = None, layer
         window_s=float(stored.get("window_s", 13.0)),
         hop_s=float(stored.get("hop_s", 6.5)),
         stored=stored,
+        name=name,
     )
 
 

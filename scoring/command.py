@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from scoring.layers import save_shortened
 from scoring.listing import STDIN, list_files
 from scoring.options import ScoringOptions, TimelineOptions
 from scoring.portable import export
+from scoring.record import Record
 from scoring.sharding import (
     Shard,
     clear,
@@ -35,7 +37,8 @@ from scoring.sharding import (
 )
 from scoring.summary import Summary
 from scoring.timeline_files import TimelineWriter
-from scoring.writers import ScoreWriter
+from scoring.verdict import verdict
+from scoring.writers import ScoreWriter, scored_paths
 from training.launch import start_all_processes
 
 
@@ -70,11 +73,30 @@ def execute(request: Request) -> int:
 
 
 def score(request: Request) -> Summary:
-    """Score everything in this process."""
-    summary = score_shard(
-        request.scoring, _at_least_one(request), request.output, resume=request.resume, timeline=request.timeline
-    )
+    """Score everything in this process: rows, or for one recording on a terminal a verdict."""
+    files = _at_least_one(request)
+    if request.output is None and sys.stdout.isatty():
+        first = list(itertools.islice(files, 2))
+        if len(first) == 1:
+            return show(request.scoring, first[0], request.timeline)
+        files = itertools.chain(first, files)
+    summary = score_shard(request.scoring, files, request.output, resume=request.resume, timeline=request.timeline)
     print(summary.text(), file=sys.stderr)
+    return summary
+
+
+def show(options: ScoringOptions, file: AudioFile, timeline: TimelineOptions | None = None) -> Summary:
+    """Score one recording, and print what a person wants to know of it."""
+    detector = load_detector(options)
+    timelines = _timelines(timeline)
+    with progress():
+        ((_, result),) = analyse(detector, iter([file]), timelines is not None)
+    row = detector.row(result)
+    if timelines is not None:
+        timelines.write(file.name, row, result)
+    print(verdict(row, detector.decision, result))
+    summary = Summary(detector.threshold)
+    summary.add(row)
     return summary
 
 
@@ -91,7 +113,7 @@ def score_as_one_of_several(request: Request, shard: Shard) -> Summary:
         files,
         part_path(request.output, shard),
         resume=request.resume,
-        done=earlier_rows(request.output) if request.resume else frozenset(),
+        earlier=earlier_rows(request.output) if request.resume else (),
         timeline=timeline,
     )
     meet(shard)
@@ -109,6 +131,7 @@ def score_shard(
     *,
     resume: bool = False,
     done: Set[str] = frozenset(),
+    earlier: Sequence[Path] = (),
     timeline: TimelineOptions | None = None,
 ) -> Summary:
     """Score files one after the other, and write each row as soon as it is known. Needs no other process.
@@ -117,30 +140,47 @@ def score_shard(
         options: how; also which model, on which device.
         files: taken lazily.
         part: file for the rows: .csv, .jsonl or .parquet; None: CSV on stdout.
-        resume: keep the rows that `part` holds, and score what is missing.
+        resume: keep the rows with a score that `part` holds, and score what failed or is missing.
         done: paths of files that were scored elsewhere, and are left out.
+        earlier: files of rows of an earlier run; what has a score there is left out as well.
         timeline: where to write timelines.
 
     Raises:
-        UserError: the model cannot be loaded, or a file not be written.
+        UserError: the model cannot be loaded, a file not be written, or earlier rows were made by another model or
+            with other options.
     """
     detector = load_detector(options)
-    with ScoreWriter(part, resume) as writer:
-        done = done | writer.done
-        timelines = None
-        if timeline is not None:
-            timelines = TimelineWriter(timeline.folder, timeline.pictures, timeline.page, resume)
+    record = None if part is None else Record.of(detector)
+    for rows in earlier:
+        record.require_same(rows)
+    done = done.union(*map(scored_paths, earlier))
+    with ScoreWriter(part, resume, record) as writer:
+        done, failed = done | writer.done, frozenset(writer.failed)
+        timelines = _timelines(timeline, resume)
         summary = Summary(detector.threshold, kept=len(done))
         todo = (file for file in files if str(file.path) not in done)
-        with tqdm(unit=" files", file=sys.stderr) as bar:
+        # On a terminal the rows themselves are the progress, and a bar would be torn by them.
+        with nullcontext() if part is None and sys.stdout.isatty() else progress() as bar:
             for file, result in analyse(detector, todo, timelines is not None):
                 row = detector.row(result)
                 if timelines is not None:
                     timelines.write(file.name, row, result)
                 writer.write(row)
-                summary.add(row)
-                bar.update()
+                summary.add(row, again=row.path in failed)
+                if bar is not None:
+                    bar.update()
     return summary
+
+
+def progress() -> tqdm:
+    """A bar on a terminal, which leaves nothing behind; nothing in a log."""
+    return tqdm(unit=" files", file=sys.stderr, leave=False, disable=None)
+
+
+def _timelines(timeline: TimelineOptions | None, resume: bool = False) -> TimelineWriter | None:
+    if timeline is None:
+        return None
+    return TimelineWriter(timeline.folder, timeline.pictures, timeline.page, resume)
 
 
 def load_detector(options: ScoringOptions) -> Detector:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from data_prep.audio import SAMPLING_RATE, AudioError, Source
+from scoring.audio_facts import AudioFacts
 from scoring.checkpoint import Checkpoint, default_model, load_checkpoint
 from scoring.decision import decide_by
 from scoring.engine import Plan, Result, pack, score_readings
@@ -107,7 +108,7 @@ class Detector:
                 if sampling_rate is None
                 else f"samples have the shape {audio.shape}; expected mono, (samples,)"
             )
-        reading = Reading(audio, sampling_rate, peaks=[] if with_timeline else None)
+        reading = Reading(audio, sampling_rate, peaks=[] if with_timeline else None, facts=AudioFacts())
         (result,) = self.analyse_readings([reading], with_timeline=with_timeline)
         if result.error is not None:
             raise AudioError(result.error)
@@ -122,7 +123,7 @@ class Detector:
 
     def analyse_files(self, paths: Iterable[str | os.PathLike], *, with_timeline: bool = False) -> Iterator[Result]:
         """As `score_files`, for the sums behind each row; see `row`."""
-        readings = (Reading(Path(path), peaks=[] if with_timeline else None) for path in paths)
+        readings = (Reading(Path(path), peaks=[] if with_timeline else None, facts=AudioFacts()) for path in paths)
         return self.analyse_readings(readings, with_timeline=with_timeline)
 
     def analyse_readings(self, readings: Iterable[Reading], *, with_timeline: bool = False) -> Iterator[Result]:
@@ -137,13 +138,16 @@ class Detector:
         name = os.fspath(result.reading.source) if name is None else name
         error = result.error
         duration_s = round(result.reading.duration_s, 3) or None
+        facts = result.reading.facts
+        told = {
+            "operating_point": self.decision.name,
+            "warnings": () if facts is None else tuple(one.text for one in facts.warnings(result.reading.track)),
+        }
         if error is not None:
-            return Score(name, None, None, self.threshold, duration_s, 0, None, error)
-        probability = sigmoid(result.logit)
+            return Score(name, None, None, self.threshold, duration_s, 0, None, error, **told)
+        probability, highest = sigmoid(result.logit), sigmoid(result.max_logit)
         prediction = self.decision.prediction(probability)
-        return Score(
-            name, probability, prediction, self.threshold, duration_s, result.windows, sigmoid(result.max_logit)
-        )
+        return Score(name, probability, prediction, self.threshold, duration_s, result.windows, highest, **told)
 
     def fake_logits(self, waveforms: list[np.ndarray]) -> np.ndarray:
         """Fake minus real logit of 16 kHz mono clips, each of shape (samples,); returns float64 of shape (clips,).

@@ -9,6 +9,7 @@ from itertools import islice
 
 import numpy as np
 
+from data_prep.text import fake_probability
 from scoring.forward import Forward, WindowScore
 from scoring.reading import Reading, read_ahead
 from scoring.timeline import Timeline
@@ -52,6 +53,11 @@ class ScoredWindow:
     start: int
     stop: int
     logit: float
+
+    @property
+    def fake_probability(self) -> float:
+        """P(fake) of this window alone."""
+        return fake_probability(self.logit)
 
 
 @dataclass

@@ -201,6 +201,7 @@ def load_portable(name: str, backend: str, fake_label: str | None = None) -> Che
         window_s=float(stored.get("window_s", 13.0)),
         hop_s=float(stored.get("hop_s", 6.5)),
         stored=stored,
+        name=name,
     )
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import soxr
 
 from data_prep.audio import SAMPLING_RATE, AudioError, AudioReader, Source
+from scoring.audio_facts import AudioFacts
 from scoring.choices import MIN_DURATION_S
 from scoring.windows import SpeechTrack, Window, WindowCutter, in_pieces
 
@@ -91,6 +92,7 @@ class Reading:
     peaks: list[np.ndarray] | None = None  # see `_note_peaks`
     change: Callable[[np.ndarray], np.ndarray] | None = None  # of all its 16 kHz samples, before anything is heard
     listener: Callable[[np.ndarray], None] | None = None
+    facts: AudioFacts | None = None  # collects what makes the score less sure
     channel: int | None = None  # of a file: this one alone, counted from 0, in place of the mean of all
 
     @property
@@ -107,15 +109,19 @@ class Reading:
         if isinstance(self.source, np.ndarray):
             yield from self._speaking([_resampled(self.source, self.sampling_rate)], window, hop)
             return
-        with AudioReader(self.source, channel=self.channel) as reader:
+        with AudioReader(self.source, channel=self.channel, compare_channels=self.facts is not None) as reader:
             blocks: Iterable[np.ndarray] = reader.blocks()
             if self.change is not None:
                 blocks = [self.change(np.concatenate(list(blocks)))]
-            yield from self._speaking(blocks, window, hop)
+            yield from self._speaking(blocks, window, hop, reader)
 
-    def _speaking(self, blocks: Iterable[np.ndarray], window: int, hop: int) -> Iterator[Window]:
+    def _speaking(
+        self, blocks: Iterable[np.ndarray], window: int, hop: int, reader: AudioReader | None = None
+    ) -> Iterator[Window]:
         if self.listener is not None:
             blocks = _heard_by(self.listener, blocks)
+        if self.facts is not None:
+            blocks = _noted(self.facts, blocks, reader)
         if self.peaks is not None:
             blocks = _note_peaks(blocks, self.peaks)
         windows = SpeechWindows(window, hop, self.track)
@@ -197,6 +203,13 @@ def _heard_by(listener: Callable[[np.ndarray], None], blocks: Iterable[np.ndarra
     for block in blocks:
         listener(block)
         yield block
+
+
+def _noted(facts: AudioFacts, blocks: Iterable[np.ndarray], reader: AudioReader | None) -> Iterator[np.ndarray]:
+    for block in blocks:
+        facts.hear(block)
+        yield block
+    facts.ended(reader)
 
 
 def _note_peaks(blocks: Iterable[np.ndarray], peaks: list[np.ndarray]) -> Iterator[np.ndarray]:

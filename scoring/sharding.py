@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import itertools
 import json
 import os
@@ -16,6 +15,8 @@ import torch
 from torch import distributed
 
 from data_prep.errors import UserError
+from scoring.outputs import files_of, parts, record_path
+from scoring.record import Record
 from scoring.result import COLUMNS, Score
 from scoring.writers import ScoreWriter, read_rows
 
@@ -54,17 +55,9 @@ def part_path(output: Path, shard: Shard) -> Path:
     return output.with_name(f"{output.name}.part-{shard.index:05d}-of-{shard.count:05d}.jsonl")
 
 
-def parts(output: Path) -> list[Path]:
-    """All parts beside an output, of this run or one with another number of processes."""
-    return sorted(output.parent.glob(f"{glob.escape(output.name)}.part-*.jsonl"))
-
-
-def earlier_rows(output: Path) -> set[str]:
-    """Paths that any process of an earlier run has scored, and those in the output itself."""
-    done = {row["path"] for part in parts(output) for row, _ in read_rows(part)}
-    if output.exists() and output.suffix.lower() != ".parquet" and output.stat().st_size:
-        done |= {row["path"] for row, _ in read_rows(output)}
-    return done
+def earlier_rows(output: Path) -> list[Path]:
+    """The files in which any process of an earlier run left rows, the output itself included."""
+    return [path for path in (*parts(output), output) if path.exists() and path.stat().st_size]
 
 
 def meet(shard: Shard) -> None:
@@ -77,20 +70,28 @@ def meet(shard: Shard) -> None:
 def join(output: Path, paths: Iterable[str]) -> None:
     """Write the rows of all parts to `output`, in the order of `paths`, and remove the parts.
 
-    Only the places of rows are held in memory. Rows of files that are no longer listed come last.
+    Only the places of rows are held in memory. Rows of files that are no longer listed come last. Of a file that was
+    tried twice, the row with a score is written.
 
     Raises:
-        UserError: the output cannot be written.
+        UserError: the output cannot be written, or its parts were not made in the same way.
     """
     rows: dict[str, tuple[Path, int]] = {}
+    failed: set[str] = set()
     for part in parts(output):
         start = 0
         for row, stop in read_rows(part):
-            rows.setdefault(row["path"], (part, start))
+            path = row["path"]
+            if path not in rows or path in failed:
+                rows[path] = part, start
+                (failed.add if row["error"] else failed.discard)(path)
             start = stop
+    records = [Record.read(part) for part in parts(output) if record_path(part).is_file()]
+    for part in parts(output)[1:] if records else ():
+        records[0].require_same(part)
     files = {part: part.open("rb") for part in parts(output)}
     try:
-        with ScoreWriter(output, resume=True) as writer:
+        with ScoreWriter(output, resume=True, record=records[0] if records else None) as writer:
             for path in itertools.chain(paths, rows):
                 if path in rows and path not in writer.done:
                     part, start = rows[path]
@@ -102,11 +103,12 @@ def join(output: Path, paths: Iterable[str]) -> None:
             file.close()
     for part in files:
         part.unlink()
+        record_path(part).unlink(missing_ok=True)
 
 
 def clear(output: Path) -> None:
     """Remove what an earlier run left, for a run that does not go on from it."""
-    for leftover in (*parts(output), output):
+    for leftover in files_of(output):
         leftover.unlink(missing_ok=True)
 
 
@@ -124,4 +126,4 @@ def require_shareable(output: Path | None, inputs: Sequence[str]) -> None:
 
 def _score(line: bytes) -> Score:
     values = json.loads(line.decode("utf-8", "surrogateescape"))
-    return Score(**{column: values[column] for column in COLUMNS})
+    return Score(**{column: values[column] for column in COLUMNS} | {"warnings": tuple(values["warnings"])})

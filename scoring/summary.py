@@ -16,14 +16,17 @@ class Summary:
 
     threshold: float  # as a fake_probability
     files: int = 0
-    kept: int = 0  # rows of an earlier run
+    kept: int = 0  # rows of an earlier run that have a score
+    again: int = 0  # files that an earlier run could not score
     audio_s: float = 0.0
     predictions: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
     started: float = field(default_factory=time.monotonic)
 
-    def add(self, row: Score) -> None:
+    def add(self, row: Score, again: bool = False) -> None:
+        """Count a row; `again`: its file was tried in an earlier run, which could not score it."""
         self.files += 1
+        self.again += again
         self.audio_s += row.duration_s or 0.0
         if row.error is None:
             self.predictions[row.prediction] += 1
@@ -43,6 +46,8 @@ class Summary:
         ]
         if self.kept:
             lines.append(f"{self.kept} rows of the earlier run were kept")
+        if self.again:
+            lines.append(f"{self.again} of these files could not be scored by the earlier run and were tried again")
         if self.errors:
             lines.append("errors: " + ", ".join(f"{count} × {kind}" for kind, count in self.errors.most_common()))
         return "\n".join(lines)

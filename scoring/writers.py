@@ -17,9 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_prep.errors import UserError
+from scoring.outputs import files_of, output_kind, partial_path, record_path
+from scoring.record import Record
 from scoring.result import COLUMNS, Score
 
-KINDS = ("csv", "jsonl", "parquet")
 _PARQUET = pa.schema(
     [
         ("path", pa.string()),
@@ -30,6 +31,8 @@ _PARQUET = pa.schema(
         ("windows", pa.int32()),
         ("max_window", pa.float64()),
         ("error", pa.string()),
+        ("operating_point", pa.string()),
+        ("warnings", pa.list_(pa.string())),
     ]
 )
 _ROW_GROUP = 10_000
@@ -43,20 +46,23 @@ class ScoreWriter(AbstractContextManager):
 
     Args:
         path: a .csv, .jsonl or .parquet file; None writes CSV to stdout.
-        resume: keep the rows of an earlier run that was interrupted or had fewer files.
+        resume: keep the scored rows of an earlier run, and take out those with an error, whose files are to be tried
+            again.
+        record: what makes the rows, written beside the file; rows are only added to those it made before.
 
     Attributes:
         done: the paths whose rows were kept.
+        failed: the paths whose rows were taken out. A row that is not replaced until the end is put back.
 
     Raises:
-        UserError: another extension, a place that cannot be written, or rows of another shape to go on from.
+        UserError: another extension, a place that cannot be written, rows of another shape to go on from, or rows that
+            another detector or other options made.
     """
 
-    def __init__(self, path: Path | None, resume: bool = False) -> None:
-        kind = "csv" if path is None else path.suffix.lower().lstrip(".")
-        if kind not in KINDS:
-            raise UserError(f"--output {path} ends in {path.suffix or 'nothing'}; expected .csv, .jsonl or .parquet")
+    def __init__(self, path: Path | None, resume: bool = False, record: Record | None = None) -> None:
+        kind = "csv" if path is None else output_kind(path)
         self.done: set[str] = set()
+        self.failed: dict[str, bytes] = {}
         self._parquet = path if kind == "parquet" else None
         self._kind = "csv" if kind == "csv" else "jsonl"
         self._path = path if self._parquet is None else partial_path(path)
@@ -66,7 +72,11 @@ class ScoreWriter(AbstractContextManager):
                 print(_csv_line(COLUMNS), end="", flush=True)
             else:
                 path.parent.mkdir(parents=True, exist_ok=True)
+                if record is not None:
+                    _keep_record(path, resume, record)
                 self._open(resume)
+                if not resume:
+                    _remove_others(path)
         except OSError as error:
             raise UserError(f"cannot write --output {path} ({error.strerror or error})") from error
 
@@ -79,10 +89,14 @@ class ScoreWriter(AbstractContextManager):
             sys.stdout.flush()
         else:
             self._file.write(line.encode(**_ENCODING))  # unbuffered: one system call a row
+            self.failed.pop(score.path, None)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._file is None:
             return
+        if kind is None:
+            for line in self.failed.values():
+                self._file.write(line)
         self._file.close()
         if self._parquet is not None and kind is None:
             write_parquet(self._path, self._parquet)
@@ -93,9 +107,7 @@ class ScoreWriter(AbstractContextManager):
             _unpack_parquet(self._parquet, self._path)
         kept = 0
         if resume and self._path.exists():
-            for row, stop in read_rows(self._path):
-                self.done.add(row["path"])
-                kept = stop
+            kept = self._keep_scored()
         elif self._parquet is not None:
             self._parquet.open("ab").close()  # tells now, not after hours, when it cannot be written
         self._file = self._path.open("r+b" if kept or (resume and self._path.exists()) else "wb", buffering=0)
@@ -104,10 +116,53 @@ class ScoreWriter(AbstractContextManager):
         if kept == 0 and self._kind == "csv":
             self._file.write(_csv_line(COLUMNS).encode())
 
+    def _keep_scored(self) -> int:
+        """Take rows with an error out of the file, if there are any; returns where its last whole row ends."""
+        header = _csv_line(COLUMNS).encode() if self._kind == "csv" else b""
+        taken_out: list[tuple[str, int, int]] = []
+        start, stop = len(header), 0
+        for row, stop in read_rows(self._path):
+            if row["error"]:
+                taken_out.append((row["path"], start, stop))
+            else:
+                self.done.add(row["path"])
+            start = stop
+        if not taken_out:
+            return stop
+        unfinished = self._path.with_name(self._path.name + ".tmp")
+        with self._path.open("rb") as old, unfinished.open("wb") as new:
+            kept_from = 0
+            for path, begin, end in taken_out:
+                _copy(old, new, begin - kept_from)
+                line = old.read(end - begin)
+                if path not in self.done:
+                    self.failed[path] = line
+                kept_from = end
+            _copy(old, new, stop - kept_from)
+            kept = new.tell()
+        os.replace(unfinished, self._path)
+        return kept
 
-def partial_path(path: Path) -> Path:
-    """Where the rows of a Parquet file wait until it is complete."""
-    return path.with_name(path.name + ".partial.jsonl")
+
+def _keep_record(path: Path, resume: bool, record: Record) -> None:
+    rows = next((p for p in (path, partial_path(path)) if resume and p.is_file() and p.stat().st_size), None)
+    if rows is not None:
+        record.require_same(path)
+    record.write(path)
+
+
+def _remove_others(path: Path) -> None:
+    """What an earlier run left beside an output that is written anew."""
+    for leftover in files_of(path):
+        if leftover not in (path, partial_path(path), record_path(path)):
+            leftover.unlink(missing_ok=True)
+
+
+def _copy(old: BinaryIO, new: BinaryIO, count: int) -> None:
+    while count:
+        block = old.read(min(count, 1 << 20))
+        new.write(block)
+        count -= len(block)
 
 
 def read_rows(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
@@ -135,6 +190,19 @@ def read_rows(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
             yield row, stop
 
 
+def scored_paths(path: Path) -> set[str]:
+    """The recordings that have a score in a .csv, .jsonl or .parquet file of rows.
+
+    Raises:
+        UserError: the columns are not `COLUMNS`.
+    """
+    if path.suffix.lower() != ".parquet":
+        return {row["path"] for row, _ in read_rows(path) if not row["error"]}
+    if path.stat().st_size == 0:
+        return set()
+    return {row["path"] for row in _open_parquet(path).read(["path", "error"]).to_pylist() if not row["error"]}
+
+
 def write_parquet(rows: Path, path: Path) -> None:
     """Turn a .jsonl file of rows into Parquet, replacing `path` in one step."""
     unfinished = path.with_name(path.name + ".tmp")
@@ -154,17 +222,21 @@ def _unpack_parquet(path: Path, rows: Path) -> None:
     """The reverse of `write_parquet`, for going on from a finished file."""
     if path.stat().st_size == 0:
         return
-    unfinished = rows.with_name(rows.name + ".tmp")
+    unfinished, source = rows.with_name(rows.name + ".tmp"), _open_parquet(path)
+    with unfinished.open("w", encoding="utf-8") as file:
+        for batch in source.iter_batches():
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in batch.to_pylist())
+    os.replace(unfinished, rows)
+
+
+def _open_parquet(path: Path) -> pq.ParquetFile:
     try:
         source = pq.ParquetFile(path)
     except pa.ArrowInvalid as error:
         raise _not_ours(path) from error
     if tuple(source.schema_arrow.names) != COLUMNS:
         raise _not_ours(path)
-    with unfinished.open("w", encoding="utf-8") as file:
-        for batch in source.iter_batches():
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in batch.to_pylist())
-    os.replace(unfinished, rows)
+    return source
 
 
 def _records(file: BinaryIO, quoted: bool) -> Iterator[tuple[bytes, int]]:
@@ -189,6 +261,7 @@ def _json_row(text: str) -> dict[str, Any] | None:
 
 
 def _csv_values(row: dict[str, Any]) -> list[Any]:
+    row = row | {"warnings": "; ".join(row["warnings"])}
     return ["" if row[column] is None else row[column] for column in COLUMNS]
 
 
