@@ -65,6 +65,25 @@ class ScoresOptions:
 
 
 @dataclass(frozen=True)
+class CompareOptions:
+    """Several detectors on the same clips.
+
+    Attributes:
+        scores: score files, one a detector, of any kind that `evaluation.score_tables` reads.
+        labels: CSV file, one row a clip.
+        output: folder for the results.
+        thresholds: "NAME=NUMBER", of detectors whose scores bring no threshold.
+        resamples: of the bootstrap.
+    """
+
+    scores: tuple[Path, ...]
+    labels: Path
+    output: Path
+    thresholds: tuple[str, ...] = ()
+    resamples: int = 2000
+
+
+@dataclass(frozen=True)
 class StressOptions:
     """A model under bad conditions.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from judging.comparison import Comparison
 from judging.judge import SHOWN
 from judging.report import Report, StressRecord
 
@@ -56,6 +57,33 @@ def side_by_side(rows: Sequence[str], columns: Sequence[tuple[str, Sequence[str]
             lines.append(f"{title:<{first}}" + "".join(f"{values[index]:<{n}}" for (_, values), n in shown))
         start = stop
     return [line.rstrip() for line in lines]
+
+
+def comparison_table(found: Comparison, most_places: int = 12) -> str:
+    """Every detector side by side, every pair's difference in ROC-AUC and EER, then where they differ most."""
+    rows = (("ROC-AUC", "roc_auc"), *_ROWS[1:2], *_ROWS[3:])
+    columns = [(one.name, [str(one.judged.metrics[key]) for _, key in rows]) for one in found.systems]
+    lines = [f"{found.clips} clips that all scored, {found.groups} independent groups"]
+    lines += side_by_side([title for title, _ in rows], columns)
+    lines += [f"threshold of {one.name} {one.threshold.value:.4f}: {one.threshold.origin}" for one in found.systems]
+    for contrast in found.contrasts:
+        told = []
+        for title, key in (("ROC-AUC", "roc_auc"), ("EER", "eer")):
+            tested, p = contrast.tested[key], contrast.p_holm[key]
+            told.append(f"{title} {tested.difference.difference}" + ("" if p is None else f", p {p_value(p)}"))
+        lines.append(f"{contrast.a} minus {contrast.b}: {'; '.join(told)}")
+    if found.places:
+        lines.append("where they differ most (fakes missed, or real called fake):")
+        shown = found.places[:most_places]
+        titles = [f"{place.error} {place.column} {place.value} ({place.clips})" for place in shown]
+        columns = [(one.name, [str(place.rates[i]) for place in shown]) for i, one in enumerate(found.systems)]
+        lines += side_by_side(titles, columns)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def p_value(p: float) -> str:
+    """0.034, or < 0.001"""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def stress_table(result: StressRecord) -> str:

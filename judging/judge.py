@@ -13,9 +13,10 @@ from scipy.special import logit
 from data_prep.text import fake_probability
 from evaluation.checks import FloatArray
 from evaluation.decisions import ABSTAIN_NAME, Decisions
-from evaluation.intervals import Difference, Estimate, bootstrap_intervals, paired_difference
+from evaluation.intervals import Difference, Estimate, bootstrap_intervals
 from evaluation.losses import ClipLosses, act_dcf_losses, brier_losses, cllr_losses, ece_losses
 from evaluation.metrics import confusion_rates, detection_metrics, interpolated_eer
+from evaluation.paired import paired_difference
 from judging.clips import ScoredClips
 from judging.record import (
     FAKE_LOGIT,
