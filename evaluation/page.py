@@ -40,6 +40,7 @@ _PARTS = {
 
 
 _HEADS = ("ROC-AUC", "EER", "balanced accuracy", "real called fake", "fakes missed")  # of SHOWN
+_AXES = ("generators", "human speech", "channel")  # of the matrix
 _MOST_PLACES = 30  # in a table
 
 
@@ -56,6 +57,7 @@ def write_page(report: Report, pictures: list[Path], path: Path) -> None:
             metrics=_METRICS,
             parts=_PARTS,
             shown=tuple(zip(SHOWN, _HEADS, strict=True)),
+            matrix_axes=lambda matrix: tuple(zip(matrix.columns, _AXES, strict=True)),
         )
     )
     text.write_text(path, page)

@@ -20,6 +20,7 @@ FACTS = (
     "source", "speaker", "speaker_group", "generator", "language", "duration_s", "container", "corpus", "page", "kind",
     "family", "year", "group_id", "channel",
 )  # fmt: skip
+MOST_VALUES = 200  # of a column with more (every clip its own speaker) a table says nothing
 DURATION_EDGES_S = (3.0, 5.0, 8.0, 13.0)
 
 
@@ -126,6 +127,17 @@ class ScoredClips:
         pairs = zip(self.facts["group_id"], self.facts["source"], strict=True)
         found = [("group", group) if group else source for group, source in pairs]
         return found if any(found) else None
+
+    def parts(self, column: str, label: int) -> dict[str, IntArray]:
+        """Where the clips of one class stand, by their known value of a column; nothing of more than `MOST_VALUES`."""
+        parts: dict[str, list[int]] = {}
+        values = self.facts[column]
+        for i in np.flatnonzero(self.labels == label).tolist():
+            if values[i] is not None and values[i] != "":
+                parts.setdefault(str(values[i]), []).append(i)
+        if len(parts) > MOST_VALUES:
+            return {}
+        return {value: np.array(parts[value], dtype=np.int64) for value in sorted(parts)}
 
     def bands(self) -> list[str | None]:
         """Duration band of each clip, such as "3–5 s"."""

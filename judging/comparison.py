@@ -23,7 +23,6 @@ from judging.record import TEST, ClipFacts, Confusion, JudgedSet, Threshold
 COMPARISON = "compare.json"
 FAKE_COLUMNS = ("generator", "family", "kind", "year", "language", "channel")  # by which misses are told apart
 REAL_COLUMNS = ("page", "corpus", "speaker", "language", "channel")  # by which false alarms are
-MOST_VALUES = 200  # of a column with more (every clip its own speaker) a table says nothing
 
 
 @dataclass(frozen=True)
@@ -159,22 +158,10 @@ def places(contenders: Sequence[Contender], codes: IntArray) -> tuple[Place, ...
     found = []
     for label, error, columns in ((1, "fnr", FAKE_COLUMNS), (0, "fpr", REAL_COLUMNS)):
         for column in columns:
-            for value, mine in parts_of(clips, column, label).items():
+            for value, mine in clips.parts(column, label).items():
                 rates = tuple(group_rate(errors[mine], codes[mine], label) for errors in wrong)
                 found.append(Place(column, value, error, mine.size, int(np.unique(codes[mine]).size), rates))
     return tuple(sorted(found, key=lambda place: (-place.spread, -place.worst, place.column, place.value)))
-
-
-def parts_of(clips: ScoredClips, column: str, label: int) -> dict[str, IntArray]:
-    """The places of the clips of one class by their known value of a column; none of a column with too many values."""
-    parts: dict[str, list[int]] = {}
-    values = clips.facts[column]
-    for i in np.flatnonzero(clips.labels == label):
-        if values[i] is not None and values[i] != "":
-            parts.setdefault(str(values[i]), []).append(i)
-    if len(parts) > MOST_VALUES:
-        return {}
-    return {value: np.array(parts[value], dtype=np.int64) for value in sorted(parts)}
 
 
 def write_comparison(path: Path, found: Comparison) -> None:

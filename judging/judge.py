@@ -17,6 +17,7 @@ from evaluation.intervals import Difference, Estimate, bootstrap_intervals
 from evaluation.losses import ClipLosses, act_dcf_losses, brier_losses, cllr_losses, ece_losses
 from evaluation.metrics import confusion_rates, detection_metrics, interpolated_eer
 from evaluation.paired import paired_difference
+from evaluation.transfer import Transfer, threshold_transfer
 from judging.clips import ScoredClips
 from judging.record import (
     FAKE_LOGIT,
@@ -33,6 +34,7 @@ from judging.record import (
     Threshold,
 )
 from judging.series import Series, series
+from judging.worst import false_alarms, matrix
 
 RATES = tuple(confusion_rates(1, 1, 1, 1))
 OF_PROBABILITY = ("brier", "ece", "brier_calibrated", "ece_calibrated", "cllr", "act_dcf")
@@ -130,6 +132,9 @@ def measure_set(
         operating_points=applied(judge.decisions, clips, resamples) if applies else (),
         breakdowns=breakdowns(clips, threshold, resamples) if with_parts else {},
         unscored=clips.unscored,
+        matrix=matrix(clips, threshold) if both else None,
+        false_alarms=false_alarms(clips, threshold),
+        transfer=_transfer(clips, judge, resamples) if both and role != VALIDATION else None,
     )
 
 
@@ -259,6 +264,11 @@ def compare(
         return dict.fromkeys(names, Difference(None, None, Estimate(None, warning="no clip has a score of both.")))
     limits = (judge_a.threshold.value, judge_b.threshold.value)
     return paired_difference(a.scores, b.scores, a.labels, a.groups(), *limits, names, resamples)
+
+
+def _transfer(clips: ScoredClips, judge: Judge, resamples: int) -> Transfer:
+    llr = None if judge.decisions is None else judge.decisions.calibration.llr(clips.scores)
+    return threshold_transfer(clips.scores, clips.labels, clips.groups(), judge.threshold.value, llr, resamples)
 
 
 def _estimates(

@@ -8,7 +8,9 @@ from typing import ClassVar
 from data_prep.text import fake_probability
 from evaluation.decisions import Decisions
 from evaluation.intervals import Difference, Estimate
+from evaluation.transfer import Transfer
 from judging.series import Series
+from judging.worst import HumanRate, Matrix
 
 VALIDATION, TEST, OUT_OF_DOMAIN = "validation", "test", "out_of_domain"  # the roles of a set
 FAKE_LOGIT, FAKE_PROBABILITY, SCORE = "fake_logit", "fake_probability", "score"  # the units of scores
@@ -143,6 +145,9 @@ class JudgedSet:
         breakdowns: by column ("generator", "language", …) the parts of the set. A generator's part, or that of a kind
             of fakes, sets its fakes against all real clips of the set.
         series: only in reports.
+        matrix: generator families by human sources by channels, the worst first; None where no two can be told apart.
+        false_alarms: real clips called fake, by "page", "corpus", "speaker" and "language" where known.
+        transfer: what the threshold and the calibration lose here; None on validation, where they were chosen.
     """
 
     role: str
@@ -155,6 +160,9 @@ class JudgedSet:
     breakdowns: dict[str, tuple[Part, ...]] = field(default_factory=dict)
     series: Series | None = None
     unscored: int = 0
+    matrix: Matrix | None = None
+    false_alarms: dict[str, tuple[HumanRate, ...]] = field(default_factory=dict)
+    transfer: Transfer | None = None
 
     def value(self, metric: str) -> float | None:
         """The metric's value; None where it is undefined or was never computed."""
