@@ -23,6 +23,7 @@ from evaluation.score_dataset import score_rows
 from evaluation.score_files import JoinedScores, read_scores
 from evaluation.text import report_table
 from judging.clips import ScoredClips
+from judging.freeze import hash_of_file, hash_of_split, read_frozen, registration
 from judging.judge import Judge
 from judging.record import FAKE_LOGIT, FAKE_PROBABILITY, NOT_CHOSEN, OUT_OF_DOMAIN, TEST, VALIDATION, Audit, Threshold
 from judging.report import History, Report, System
@@ -35,6 +36,7 @@ OTHERS = ("train", "validation")  # splits that a detector may have learnt from
 def report(arguments: ReportOptions) -> int:
     """Score the dataset's test split (and others) with the model and report; exit status 1 when a gate fails."""
     gates = [Gate.parse(text) for text in arguments.gate]
+    frozen = None if arguments.frozen is None else read_frozen(arguments.frozen)
     splits = read_splits(arguments.dataset)
     if arguments.split not in splits:
         raise UserError(f"{arguments.dataset} has no split {arguments.split}; it has {', '.join(splits)}")
@@ -72,12 +74,16 @@ def report(arguments: ReportOptions) -> int:
         left_out=left_out,
         resamples=arguments.resamples,
     )
+    if frozen is not None:
+        digest = hash_of_split(splits[arguments.split])
+        found = replace(found, registration=registration(frozen, digest, judge.threshold, Path(arguments.model)))
     return _finish(found, arguments.output, gates)
 
 
 def scores(arguments: ScoresOptions) -> int:
     """Report on any detector's scores from two CSV files; exit status 1 when a gate fails."""
     gates = [Gate.parse(text) for text in arguments.gate]
+    frozen = None if arguments.frozen is None else read_frozen(arguments.frozen)
     joined = read_scores(
         arguments.scores, arguments.labels, arguments.column, arguments.lower_is_fake, arguments.threshold is None
     )
@@ -104,6 +110,10 @@ def scores(arguments: ScoresOptions) -> int:
         fine_tuned=False,
         resamples=arguments.resamples,
     )
+    if frozen is not None:
+        scored_at = arguments.scores.stat().st_mtime
+        held = registration(frozen, hash_of_file(arguments.labels), judge.threshold, scored_at=scored_at)
+        found = replace(found, registration=held)
     return _finish(found, arguments.output, gates)
 
 
