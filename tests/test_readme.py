@@ -283,7 +283,9 @@ def test_no_page_names_an_option_that_is_gone(page: Path) -> None:
     known = {option for command in DESCRIBED for option in options_in(help_of(*command))}
     known |= recipe_options() | options_in(help_of("-m", "training.show_augmentation")) | OTHERS_OPTIONS
     known |= options_in(help_of("-m", "accelerate.commands.launch")) | options_in(help_of("-m", "pip", "install"))
-    named = {option for code in re.findall(r"`([^`]+)`", prose(page)) for option in re.findall(r"(?<!\S)--[\w-]+", code)}
+    named = {
+        option for code in re.findall(r"`([^`]+)`", prose(page)) for option in re.findall(r"(?<!\S)--[\w-]+", code)
+    }
     assert named - known == set()
 
 
