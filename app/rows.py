@@ -10,7 +10,6 @@ from scipy import stats
 
 from app.facts import results_of
 from app.jobs import Job
-from app.listening import MIN_EVIDENCE_S
 from app.schemas import (
     Detail,
     Interval,
@@ -24,18 +23,16 @@ from app.schemas import (
     WindowAnswer,
 )
 from app.service import Analysis
-from data_prep.audio import SAMPLING_RATE
-from data_prep.errors import UserError
-from evaluation.decisions import ABSTAIN_NAME
-from scoring.decision import Decision, decide_by
-from scoring.detector import Detector
-from scoring.precision import sigmoid
-from scoring.result import Score
-from scoring.timeline import BIN_S, Segment, segments
+from deepfake.audio.decode import SAMPLING_RATE
+from deepfake.errors import UserError
+from deepfake.metrics.decisions import ABSTAIN_NAME, DEFAULT_NAME
+from deepfake.models.precision import sigmoid
+from deepfake.scoring.audio_facts import MIN_EVIDENCE_S
+from deepfake.scoring.decision import STORED, Decision, decide_by
+from deepfake.scoring.detector import Detector
+from deepfake.scoring.result import Score
+from deepfake.scoring.timeline import BIN_S, Segment, segments
 
-# Names of the threshold where no operating point is asked for: the one that the checkpoint stores, the one that the
-# server was started with, and 0.5 where there is neither.
-STORED, GIVEN, DEFAULT = "stored", "given", "default"
 _COLUMNS = 1500  # of a timeline, at most
 
 
@@ -50,8 +47,8 @@ class Points:
         names = sorted(points, key=lambda name: points[name]["threshold"])
         if names and self._stored.get("abstention"):
             names.append(ABSTAIN_NAME)
-        stored = [STORED] if "threshold" in self._stored else []
-        self._own = self._own_name()
+        stored = [STORED] if "threshold" in self._stored and DEFAULT_NAME not in points else []
+        self._own = detector.decision.name
         self.all = [self.get(name)[1] for name in dict.fromkeys([self._own, *stored, *names])]
 
     def get(self, name: str | None = None) -> tuple[Decision, OperatingPoint]:
@@ -67,12 +64,6 @@ class Points:
             raise UserError("the operating point's name is too long or holds control characters")
         decision = decide_by(self._stored, None, None if name == STORED else name)
         return decision, self._facts(name, decision)
-
-    def _own_name(self) -> str:
-        own = self._detector.decision
-        if own.name is not None or own.is_default:
-            return own.name or DEFAULT
-        return STORED if own.threshold == self._stored.get("threshold") else GIVEN
 
     def _facts(self, name: str, decision: Decision) -> OperatingPoint:
         values = self._stored.get("operating_points", {}).get(name) or (self._measured if name == STORED else {})

@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from app.listening import BANDS, MIN_EVIDENCE_S
-from data_prep.audio import SAMPLING_RATE
+from app.listening import BANDS
+from deepfake.audio.decode import SAMPLING_RATE
+from deepfake.scoring.audio_facts import MIN_EVIDENCE_S
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Detail = Literal["score", "segments", "full"]

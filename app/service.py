@@ -14,13 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
-from app.listening import AudioWarning, Listener, look
+from app.listening import Listener, look, warnings
 from app.settings import Settings
 from app.uploads import Upload, UploadFolder
-from data_prep.audio import AudioInfo
-from scoring.detector import Detector
-from scoring.engine import Result
-from scoring.reading import Reading
+from deepfake.audio.decode import AudioInfo
+from deepfake.scoring.audio_facts import AudioFacts, AudioWarning
+from deepfake.scoring.detector import Detector
+from deepfake.scoring.engine import Result
+from deepfake.scoring.reading import Reading
 
 _LOG = logging.getLogger("app")
 _SHORT_S = 60.0  # longer recordings wait in a queue of their own, so that short ones need not wait for them
@@ -66,7 +67,6 @@ class Task:
     reading: Reading
     listener: Listener
     info: AudioInfo | None
-    different_channels: bool
     detailed: bool
     future: Future[Analysis] = field(default_factory=Future)
 
@@ -180,14 +180,15 @@ class Service:
         self, upload: Upload, client: str, each_channel: bool, detailed: bool, most_s: float, deadline: float | None
     ) -> Iterator[Task]:
         try:
-            info, different = look(upload.path)
+            info = look(upload.path)
         except Exception:  # whatever a decoder does; the row says it when the file is read
-            info, different = None, False
+            info = None
         channels = range(info.channels) if each_channel and info is not None and info.channels > 1 else [None]
         for channel in channels:
             listener = Listener(most_s, deadline)
-            reading = Reading(upload.path, peaks=[] if detailed else None, listener=listener, channel=channel)
-            yield Task(upload.name, client, reading, listener, info, different, detailed)
+            peaks = [] if detailed else None
+            reading = Reading(upload.path, peaks=peaks, listener=listener, facts=AudioFacts(), channel=channel)
+            yield Task(upload.name, client, reading, listener, info, detailed)
 
     @staticmethod
     def _is_long(task: Task) -> bool:
@@ -248,11 +249,11 @@ class Service:
 
 
 def _analysis(task: Task, result: Result) -> Analysis:
-    track, curve, warnings = result.reading.track, None, []
+    track, curve, told = result.reading.track, None, []
     if result.timeline is not None:
         curve = result.timeline.smooth_logits(track.flags).astype(np.float32)
         result.timeline = None
     if task.info is not None and result.reading.error is None:
-        warnings = task.listener.warnings(task.info, task.different_channels, track)
-    task.listener.forget()
-    return Analysis(task.name, task.reading.channel, result, curve, task.listener, task.info, warnings)
+        told = warnings(task.reading.facts, task.info, track)
+    task.reading.facts = None
+    return Analysis(task.name, task.reading.channel, result, curve, task.listener, task.info, told)

@@ -19,10 +19,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_prep.audio import encode_flac
 from data_prep.chunks import Chunk, ChunkingOptions
 from data_prep.equalise import EqualiseOptions, equalised
 from data_prep.fingerprint import Fingerprint
+from deepfake.audio.decode import encode_flac
 
 _FORMAT = 4  # raise it when the same recording and options would give a different part
 _DECIDING_PACKAGES = (
@@ -41,9 +41,6 @@ _COLUMNS = (
     ("flac", pa.binary()),
 )
 _ROWS_PER_WRITE = 32  # about 10 MB of FLAC: what a 10-hour recording may hold in memory at a time
-
-
-MAX_DURATION_GAP_S, MAX_DURATION_GAP_SHARE = 0.5, 0.02  # less is encoder padding and rounded headers
 
 
 @dataclass(frozen=True)

@@ -11,19 +11,18 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.audio import SAMPLING_RATE, AudioError, AudioReader, open_source
 from data_prep.chunking import chunk_recording
 from data_prep.equalise import trim
 from data_prep.fingerprint import fingerprint
 from data_prep.parts import (
-    MAX_DURATION_GAP_S,
-    MAX_DURATION_GAP_SHARE,
     Recipe,
     RecordingFacts,
     part_path,
     read_facts,
     write_part,
 )
+from deepfake.audio.decode import SAMPLING_RATE, AudioError, AudioReader, open_source
+from deepfake.audio.stated import MAX_DURATION_GAP_S, MAX_DURATION_GAP_SHARE
 
 # Longer recordings are decoded into a file and memory-mapped: 30 minutes are 115 MB of float32.
 _IN_MEMORY_SAMPLES = 30 * 60 * SAMPLING_RATE

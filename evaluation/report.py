@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evaluation import figures
+from deepfake.judging import figures
+from deepfake.judging.clips import ScoredClips
+from deepfake.judging.judge import RESAMPLES, Judge, compare, drawn, measure_set
+from deepfake.judging.limits import Evidence, gaps
+from deepfake.judging.record import Audit, Base, JudgedSet, Judgement, Part
+from deepfake.judging.report import REPORT, GateOutcome, History, Report, System, write_report_json
 from evaluation.gates import Gate
 from evaluation.page import write_page
-from judging.clips import ScoredClips
-from judging.judge import RESAMPLES, Judge, compare, drawn, measure_set
-from judging.limits import Evidence, gaps
-from judging.record import Audit, Base, JudgedSet, Judgement, Part
-from judging.report import REPORT, GateOutcome, History, Report, System, write_report_json
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,9 @@ def draw(report: Report, folder: Path) -> list[Path]:
     seen = None
     if report.audit is not None and report.audit.training_generators:
         seen = frozenset(report.audit.training_generators)
+    moved = [(name, found.transfer) for name, found in sets.items() if found.transfer is not None]
     wanted: list[tuple[str, bool, Any]] = [
+        ("threshold_transfer", bool(moved), lambda axes: figures.transfer(axes, moved)),
         ("roc", first.series.roc is not None, lambda axes: figures.roc(axes, systems)),
         ("det", first.series.roc is not None, lambda axes: figures.det(axes, systems)),
         ("precision_recall", first.series.roc is not None, lambda axes: figures.precision_recall(axes, systems)),

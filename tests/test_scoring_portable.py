@@ -13,13 +13,17 @@ from conftest import RECORDINGS
 from test_scoring_timeline import model_of
 from transformers import FeatureExtractionMixin, PreTrainedModel, Wav2Vec2FeatureExtractor, set_seed
 
-from baselines import SpectrogramConfig, SpectrogramFeatureExtractor, SpectrogramForAudioClassification
-from compact import CompactConfig, CompactForAudioClassification
-from data_prep.errors import UserError
+from deepfake.architectures.baselines import (
+    SpectrogramConfig,
+    SpectrogramFeatureExtractor,
+    SpectrogramForAudioClassification,
+)
+from deepfake.architectures.compact import CompactConfig, CompactForAudioClassification
+from deepfake.errors import UserError
+from deepfake.models.checkpoint import load_checkpoint
+from deepfake.models.portable import _exported, _quiet_torch, _to_openvino, export
+from deepfake.scoring.arguments import parse_arguments
 from infer import Detector, main
-from scoring.arguments import parse_arguments
-from scoring.checkpoint import load_checkpoint
-from scoring.portable import _exported, _quiet_torch, _to_openvino, export
 
 
 def small_cnn() -> tuple[PreTrainedModel, FeatureExtractionMixin]:
@@ -72,15 +76,15 @@ def test_an_exported_compact_detector_takes_clips_of_any_length(tmp_path: Path, 
         pytest.importorskip(package)
     set_seed(0)
     model = CompactForAudioClassification(
-        CompactConfig(channels=16, layers=1, attention_heads=2, inner_width=32, fine_fft=1024)
+        CompactConfig(channels=16, layers=2, attention_heads=2, inner_width=32, pooled_width=8, block_frames=100)
     )
-    for head in model.heads.values():
-        torch.nn.init.normal_(head.weight, std=0.02)
+    torch.nn.init.normal_(model.head.weight, std=0.5)
     source, folder = tmp_path / "source", tmp_path / "exported"
     model.save_pretrained(source)
     Wav2Vec2FeatureExtractor(do_normalize=False, return_attention_mask=True).save_pretrained(source)
     original = Detector.from_pretrained(source)
-    clips = [speech[:8000], speech[500:40_621], speech[:64_000], 0.1 * speech[:8000]]  # two of them of one length
+    # Two of one length, one of exactly two blocks, and one longer than any window.
+    clips = [speech[:8000], speech[500:40_621], speech[:64_000], 0.1 * speech[:8000], speech[:250_000]]
     expected = original.fake_logits(clips)
     assert np.ptp(expected) > 0.05
     export(original.checkpoint, "onnx", folder)

@@ -15,10 +15,10 @@ import psutil
 import pytest
 from conftest import ROOT, run
 
-from data_prep.audio import encode_flac
-from scoring.result import Score
-from scoring.sharding import Shard, join, part_path
-from scoring.writers import ScoreWriter
+from deepfake.audio.decode import encode_flac
+from deepfake.scoring.result import Score
+from deepfake.scoring.sharding import Shard, join, part_path
+from deepfake.scoring.writers import ScoreWriter
 
 RATE = 16_000
 
@@ -41,6 +41,19 @@ def test_parts_of_any_number_of_processes_are_joined_in_order(tmp_path: Path) ->
             "6.wav",
         ]
     assert [p.name for p in tmp_path.iterdir()] == ["scores.csv"]
+
+
+def test_of_a_file_tried_twice_the_row_with_a_score_is_joined(tmp_path: Path) -> None:
+    output = tmp_path / "scores.csv"
+    tries = {Shard(0, 2): (True, True), Shard(1, 2): (False, True), Shard(0, 3): (True, False)}
+    for shard, failed in tries.items():
+        with ScoreWriter(part_path(output, shard)) as writer:
+            for path, error in zip("ab", failed, strict=True):
+                error = "cannot be read" if error else None
+                writer.write(Score(path, None if error else 0.5, None if error else "fake", 0.5, 1.0, 1, 0.5, error))
+    join(output, "ab")
+    with output.open(newline="") as file:
+        assert [(row["path"], row["error"]) for row in csv.DictReader(file)] == [("a", ""), ("b", "")]
 
 
 @pytest.mark.slow
@@ -73,4 +86,4 @@ def test_two_processes_one_killed_then_resumed(tiny_checkpoint: Path, speech: np
         assert (one["error"], one["prediction"], one["windows"]) == (two["error"], two["prediction"], two["windows"])
         if not one["error"]:
             assert float(one["fake_probability"]) == pytest.approx(float(two["fake_probability"]), abs=1e-5)
-    assert sorted(p.name for p in tmp_path.glob("two*")) == ["two.csv"]
+    assert sorted(p.name for p in tmp_path.glob("two*")) == ["two.csv", "two.csv.meta.json"]

@@ -16,11 +16,11 @@ from conftest import run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep.audio import encode_flac
-from data_prep.errors import UserError
-from scoring.result import COLUMNS, Score
-from scoring.summary import Summary, error_kind
-from scoring.writers import ScoreWriter, read_rows
+from deepfake.audio.decode import encode_flac
+from deepfake.errors import UserError
+from deepfake.scoring.result import COLUMNS, Score
+from deepfake.scoring.summary import Summary, error_kind
+from deepfake.scoring.writers import ScoreWriter, read_rows, scored_paths
 
 RATE = 16_000
 ODD_NAMES = ["plain.wav", 'qu"ote, comma.wav', "line\nbreak.wav", "Größe 音.wav", "no-utf8-\udcff.wav", "tab\t.wav"]
@@ -42,7 +42,10 @@ def read(path: Path) -> list[dict]:
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(["csv", "jsonl"]), st.floats(0, 1), st.permutations(ODD_NAMES))
 def test_a_file_cut_anywhere_is_completed(kind: str, share: float, names: list[str]) -> None:
-    """Cutting the file at any byte and going on gives the very bytes of an undisturbed run."""
+    """Cutting the file at any byte and going on gives the very bytes of an undisturbed run, but for rows tried again.
+
+    What failed before the cut is tried again, and so comes later.
+    """
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
@@ -53,11 +56,38 @@ def test_a_file_cut_anywhere_is_completed(kind: str, share: float, names: list[s
         content = whole.read_bytes()
         cut.write_bytes(content[: round(share * len(content))])
         with ScoreWriter(cut, resume=True) as writer:
-            assert writer.done == set(names[: len(writer.done)])
+            done, failed = writer.done, set(writer.failed)
+            assert done | failed == set(names[: len(done) + len(failed)])
+            assert all((row(name).error is not None) == (name in failed) for name in done | failed)
             for name in names:
-                if name not in writer.done:
+                if name not in done:
                     writer.write(row(name))
-        assert cut.read_bytes() == content
+        with ScoreWriter(whole) as writer:
+            for name in sorted(names, key=lambda name: name not in done):
+                writer.write(row(name))
+        assert cut.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_what_failed_is_tried_again_and_put_back_where_it_is_not(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / f"scores.{kind}"
+
+    def failing(name: str) -> Score:
+        return Score(name, None, None, 0.4, None, 0, None, "cannot be read (Permission denied)")
+
+    with ScoreWriter(path) as writer:
+        for score in (failing("a.wav"), row("b.wav"), failing("line\nbreak.wav"), failing("c.wav"), row("d.wav")):
+            writer.write(score)
+    assert scored_paths(path) == {"b.wav", "d.wav"}
+    with ScoreWriter(path, resume=True) as writer:
+        assert writer.done == {"b.wav", "d.wav"}
+        assert set(writer.failed) == {"a.wav", "line\nbreak.wav", "c.wav"}
+        writer.write(row("line\nbreak.wav"))
+        writer.write(failing("c.wav"))
+    told = [(r["path"], bool(r["error"])) for r in read(path)]
+    assert told == [
+        ("b.wav", False), ("d.wav", False), ("line\nbreak.wav", False), ("c.wav", True), ("a.wav", True),
+    ]  # fmt: skip
 
 
 def test_parquet_rows_survive_an_exception(tmp_path: Path) -> None:
@@ -109,7 +139,7 @@ def test_summary_counts_by_kind() -> None:
 # Forks before torch computes anything, so that twenty runs pay for the imports once.
 KILLER = """
     import os, pathlib, random, signal, sys, time
-    import infer, scoring.command
+    import infer, deepfake.scoring.command
     output, growing, kills = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), int(sys.argv[3])
     options, dice, killed = sys.argv[4:], random.Random(5), 0
     for attempt in range(200):
