@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from deepfake.scoring.detector import Detector
 
 _EPILOG = """\
-  python -m app                                        the detector in the box, at http://127.0.0.1:7860
+  python -m app                                        the shipped detector, at http://127.0.0.1:7860
   python -m app --model OUT --operating-point fpr_0.01
   DEEPFAKE_API_KEY=… python -m app --host 0.0.0.0      for other machines, which have to send the key
 
@@ -101,7 +101,7 @@ def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:
         parser.add_argument_group("scoring"),
         model={
             "default": os.environ.get("DEEPFAKE_MODEL") or None,
-            "help": "model folder or Hub id; default: DEEPFAKE_MODEL of the environment, else the detector in the box",
+            "help": "model folder or Hub id; default: DEEPFAKE_MODEL of the environment, else the shipped detector",
         },
     )
     arguments = parser.parse_args(words)

@@ -21,7 +21,7 @@ class EndpointHandler:
     """Answers a request as the task `audio-classification` does: labels with scores, the likelier first.
 
     Args:
-        path: the checkpoint's folder; "": the detector in the box.
+        path: the checkpoint's folder; "": the shipped detector.
     """
 
     def __init__(self, path: str = "") -> None:

@@ -53,7 +53,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--examples", type=int, default=100, help="requests of each route and phase (default 100)")
     parser.add_argument("--seconds", type=int, default=600, help="for everything (default 600)")
-    parser.add_argument("--model", help="default: the detector in the box")
+    parser.add_argument("--model", help="default: the shipped detector")
     arguments = parser.parse_args()
     with served(*(["--model", arguments.model] if arguments.model else [])) as server:
         done = fuzz(server.url, arguments.examples, arguments.seconds)

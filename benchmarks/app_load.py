@@ -1,4 +1,4 @@
-"""Load the API with locust: 32 clients, 2,000 requests, the detector in the box; nothing lost, no 5xx, memory flat.
+"""Load the API with locust: 32 clients, 2,000 requests, the shipped detector; nothing lost, no 5xx, memory flat.
 
 python -m benchmarks.app_load --output out/app_load.json
 
@@ -130,7 +130,7 @@ def main() -> int:
     parser.add_argument("--clip-s", type=float, default=3.0, help="seconds of each clip (default 3)")
     parser.add_argument("--detail", choices=("score", "segments", "full"), default="score")
     parser.add_argument("--seconds", type=int, default=1800, help="at most (default 1800)")
-    parser.add_argument("--model", help="default: the detector in the box")
+    parser.add_argument("--model", help="default: the shipped detector")
     parser.add_argument("--output", type=Path, help="write the numbers as JSON")
     arguments = parser.parse_args()
     with served(*(["--model", arguments.model] if arguments.model else [])) as server:

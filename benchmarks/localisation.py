@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How well the timeline finds a fake passage planted in a real recording: equal error rate over 20 ms frames.
 
-CORPUS=FOLDER python benchmarks/localisation.py --splices 60 --timeline-window-s 2      the detector in the box
+CORPUS=FOLDER python benchmarks/localisation.py --splices 60 --timeline-window-s 2      the shipped detector
 CORPUS=FOLDER python benchmarks/localisation.py --model OUT                             one with evidence for each frame
 
 The folder has metadata.csv with file_name, label and split. Real and fake clips of the split are joined as
@@ -73,7 +73,7 @@ def interval(scores: list[np.ndarray], truth: list[np.ndarray], resamples: int =
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", help="default: the detector in the box")
+    parser.add_argument("--model", help="default: the shipped detector")
     parser.add_argument("--timeline-window-s", type=float, default=TIMELINE_WINDOW_S)
     parser.add_argument("--timeline-hop-s", type=float, default=TIMELINE_HOP_S)
     parser.add_argument("--splices", type=int, default=60)

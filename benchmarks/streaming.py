@@ -1,4 +1,4 @@
-"""How much faster than real time the detector in the box streams, and how late a window's verdict is.
+"""How much faster than real time the shipped detector streams, and how late a window's verdict is.
 
 python -m benchmarks.streaming --seconds 300
 
@@ -65,7 +65,7 @@ def measure(detector: Detector, samples: np.ndarray, update_s: float | None) -> 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=300.0, help="of audio (default 300)")
-    parser.add_argument("--model", help="default: the detector in the box")
+    parser.add_argument("--model", help="default: the shipped detector")
     arguments = parser.parse_args()
     detector = Detector.from_pretrained(arguments.model)
     speech = np.concatenate([load_audio(path) for path in sorted(_RECORDINGS.glob("*/*"))])

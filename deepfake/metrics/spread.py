@@ -36,11 +36,9 @@ def leave_one_out(
 def standard_error(drawn: FloatArray, left_out: list[FloatArray], strata: tuple[IntArray, ...]) -> tuple[float, float]:
     """Standard error of one metric and its degrees of freedom.
 
-    The resamples give the variance; the jackknife says how it splits between the strata (V_h) and how unevenly the
-    groups of a stratum carry it. Resampling n of n groups makes V_h (n - 1) / n of what it should be. The error of V_h
-    as an estimate follows from the kurtosis k_h of the groups' contributions, Var(V_h) / V_h^2 = (k_h - 1) / n_h +
-    2 / (n_h (n_h - 1)) for k_h around 3, which is 2 / df_h; df = (sum V_h)^2 / sum(V_h^2 / df_h) (Satterthwaite 1946).
-    A few groups that carry all the errors so count as few, however many groups made none.
+    The resamples give the variance. The jackknife says how the variance splits between the strata, and how unevenly the
+    groups of a stratum carry it, which gives the degrees of freedom (Satterthwaite 1946). A few groups that carry all
+    the errors count as few, however many groups made none. docs/evaluate.md sets out the formulas.
 
     Args:
         drawn: the metric in each resample, shape (resamples,); NaN where undefined.

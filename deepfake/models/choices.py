@@ -8,7 +8,8 @@ PRECISIONS = ("fp32", "int8", "bf16", "fp16")
 EXPORTED = {"onnx": "model.onnx", "openvino": "model.xml"}  # backend: the file `infer.py --export` writes for it
 BACKENDS = ("torch", *EXPORTED)
 
-# Planted splices, 20 ms frames, heads of the detector in the box fitted without these clips: EER 0.51 with windows of
-# 13 s, 0.30 with 4 s, 0.23 with 2 s, 0.27 with 0.6 s; half the hop gains nothing. See benchmarks/localisation.py.
+# Planted splices, 20 ms frames, the predecessor of the shipped detector, fitted without these clips: EER 0.51 with
+# windows of 13 s, 0.30 with 4 s, 0.23 with 2 s, 0.27 with 0.6 s; half the hop gains nothing. See
+# benchmarks/localisation.py.
 TIMELINE_WINDOW_S = 2.0
 TIMELINE_HOP_S = 0.5

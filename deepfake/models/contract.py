@@ -150,7 +150,8 @@ def _mono(probe: Probe, name: str) -> Check:
 def _normalisation(probe: Probe, name: str) -> Check:
     """Models with layer-normalised convolutions are pre-trained on clips of zero mean and unit variance.
 
-    Where the architecture says that it levels clips itself (`levels_input`), its logits must bear that out.
+    An architecture that levels clips itself (`levels_input`) is checked by its logits: a quiet clip with an offset must
+    get those of the loud clip it was made from.
     """
     extractor = probe.checkpoint.extractor
     config = probe.checkpoint.model.config

@@ -21,7 +21,7 @@ exit status: 0 all scored, 1 some files could not be scored or a check failed, 2
 option), 130 Ctrl-C: what was scored is kept
 
   python infer.py call.mp3 --model OUT                     CSV to the screen
-  python infer.py call.wav                                 with the detector in the box
+  python infer.py call.wav                                 with the shipped detector
   python infer.py calls/ --model OUT --output scores.csv   a folder, with all folders in it
   python infer.py calls/ --model OUT --output scores.csv --resume        go on after a crash or Ctrl-C
   python infer.py calls/ --model OUT --timeline timelines/               where in each file: JSON, labels, RTTM, picture

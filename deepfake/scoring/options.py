@@ -72,13 +72,13 @@ class ScoringOptions:
     )
     timeline_window_s: float = _option(
         TIMELINE_WINDOW_S,
-        "length in seconds of the short windows that are scored besides for the timeline, of a model without evidence "
-        f"for each frame, such as the shipped one (default {TIMELINE_WINDOW_S:g}; 0: use the windows of the score)",
+        "length in seconds of the extra windows that are scored for the timeline of a model that gives no scores of "
+        f"single frames, such as the shipped one (default {TIMELINE_WINDOW_S:g}; 0: reuse the windows of the score)",
         type=float, metavar="S",
     )  # fmt: skip
     timeline_hop_s: float = _option(
         TIMELINE_HOP_S,
-        f"seconds from the start of one such short window to the start of the next (default {TIMELINE_HOP_S:g})",
+        f"seconds from the start of one extra window to the start of the next (default {TIMELINE_HOP_S:g})",
         type=float, metavar="S",
     )  # fmt: skip
 
