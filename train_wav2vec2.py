@@ -17,7 +17,6 @@ from data_prep.errors import run_command
 from judging.run import RunRecord
 from model_card.build import write_card
 from training.arguments import parse_recipe
-from training.convex_run import fit_convex
 from training.darts_run import search_facts, with_architecture
 from training.data import load_splits, shared_sources
 from training.evaluate import measure, measure_base
@@ -31,6 +30,7 @@ from training.plan import describe_plan
 from training.prefix import build_cache
 from training.record import describe_run, describe_training
 from training.scores import score_of_start, score_of_trained
+from training.stacked.run import fit_stacked, with_encoder
 from training.summary import format_results
 from training.trainer import build_trainer, train_from_cache, train_or_stop
 
@@ -62,12 +62,12 @@ def train() -> None:
             print(f"going on from {checkpoint}", file=sys.stderr)
 
     folder = Path(arguments.output_dir)
-    if recipe.convex:
+    if recipe.stacked:
         if not main_process:
-            return  # a convex fit gains nothing from more processes
-        facts = describe_run(recipe, model, dataset)
-        judgement, generalisation, training = fit_convex(recipe, model, dataset)
-        results = RunRecord(replace(facts, training=training), judgement, generalisation)
+            return  # all models of the fit run in one process
+        facts = with_encoder(describe_run(recipe, model, dataset), recipe)
+        judgement, training = fit_stacked(recipe, model, extractor, dataset, outside)
+        results = RunRecord(replace(facts, training=training), judgement)
     else:
         trainer = build_trainer(recipe, model, extractor, dataset)
         start = None

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
-from evaluation.intervals import Estimate, paired_difference
+from evaluation.intervals import Estimate
+from evaluation.paired import paired_difference
 from judging.clips import FACTS, ScoredClips
 from judging.codec import to_json
 from judging.judge import Judge, estimates

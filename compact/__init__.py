@@ -1,4 +1,4 @@
-"""A compact detector: fixed spectral front ends, clip statistics, linear heads.
+"""A compact detector: low layers of Whisper's encoder, pooled with attention, and one linear head.
 
 Made to be shipped beside its weights: imports nothing of the project, and of others only torch, numpy and transformers.
 Importing it registers the architecture with the Auto classes, so that no `trust_remote_code` is needed here.

@@ -1,4 +1,4 @@
-"""The first transformer layers of Whisper's encoder, for one clip of any length at a time."""
+"""The first transformer layers of Whisper's encoder, over blocks of frames."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class LayerNorm(nn.LayerNorm):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention over all frames. Whisper's key projection has no bias."""
+    """Multi-head self-attention within each block. Whisper's key projection has no bias."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -34,12 +34,14 @@ class Attention(nn.Module):
         self.q_proj, self.v_proj, self.out_proj = (Linear(width, width) for _ in range(3))
         self.k_proj = Linear(width, width, bias=False)
 
-    def forward(self, frames: Tensor) -> Tensor:
-        """(frames, width) to the same."""
-        parts = [p(frames).unflatten(1, (self.heads, -1)).transpose(0, 1)[None]
-                 for p in (self.q_proj, self.k_proj, self.v_proj)]  # fmt: skip
-        mixed = functional.scaled_dot_product_attention(*parts)[0]
-        return self.out_proj(mixed.transpose(0, 1).flatten(1))
+    def forward(self, frames: Tensor, heard: Tensor) -> Tensor:
+        """(blocks, frames, width) to the same; `heard`, (blocks, frames), says which frames can be attended to."""
+        parts = [
+            project(frames).unflatten(2, (self.heads, -1)).transpose(1, 2)
+            for project in (self.q_proj, self.k_proj, self.v_proj)
+        ]
+        mixed = functional.scaled_dot_product_attention(*parts, attn_mask=heard[:, None, None])
+        return self.out_proj(mixed.transpose(1, 2).flatten(2))
 
 
 class EncoderLayer(nn.Module):
@@ -51,10 +53,36 @@ class EncoderLayer(nn.Module):
         self.self_attn_layer_norm, self.final_layer_norm = LayerNorm(width), LayerNorm(width)
         self.fc1, self.fc2 = Linear(width, inner), Linear(inner, width)
 
-    def forward(self, frames: Tensor) -> Tensor:
-        """(frames, width) to the same."""
-        frames = frames + self.self_attn(self.self_attn_layer_norm(frames))
+    def forward(self, frames: Tensor, heard: Tensor) -> Tensor:
+        """(blocks, frames, width) to the same."""
+        frames = frames + self.self_attn(self.self_attn_layer_norm(frames), heard)
         return frames + self.fc2(functional.gelu(self.fc1(self.final_layer_norm(frames))))
+
+
+class StagePooling(nn.Module):
+    """Frames of every stage to one vector: projected, added up, then mean and deviation under learned frame weights.
+
+    Attentive statistics pooling: Okabe, Koshinaka and Shinoda, "Attentive statistics pooling for deep speaker
+    embedding" (2018), with a weight for each frame and channel.
+    """
+
+    def __init__(self, stages: int, width: int, pooled: int, hidden: int) -> None:
+        super().__init__()
+        self.projections = nn.ModuleList(Linear(width, pooled, bias=stage == 0) for stage in range(stages))
+        self.attention_in, self.attention_out = Linear(pooled, hidden), Linear(hidden, pooled)
+        self.norm = LayerNorm(2 * pooled)
+
+    def forward(self, stages: list[Tensor]) -> Tensor:
+        """Each stage of shape (frames, width) to one vector of shape (2 pooled,)."""
+        summed = sum(
+            project(functional.layer_norm(frames, frames.shape[-1:]))
+            for project, frames in zip(self.projections, stages, strict=True)
+        )
+        frames = functional.gelu(summed)
+        weights = self.attention_out(torch.tanh(self.attention_in(frames))).softmax(0)
+        mean = (weights * frames).sum(0)
+        deviation = ((weights * frames.square()).sum(0) - mean.square()).clamp(min=1e-4).sqrt()
+        return self.norm(torch.cat([mean, deviation]))
 
 
 def positions(frames: int, width: int, device: torch.device) -> Tensor:

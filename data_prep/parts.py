@@ -43,9 +43,6 @@ _COLUMNS = (
 _ROWS_PER_WRITE = 32  # about 10 MB of FLAC: what a 10-hour recording may hold in memory at a time
 
 
-MAX_DURATION_GAP_S, MAX_DURATION_GAP_SHARE = 0.5, 0.02  # less is encoder padding and rounded headers
-
-
 @dataclass(frozen=True)
 class RecordingFacts:
     """What is known about one file after it was tried. Unknown is None; `error` is None when it could be used.

@@ -16,14 +16,13 @@ from data_prep.chunking import chunk_recording
 from data_prep.equalise import trim
 from data_prep.fingerprint import fingerprint
 from data_prep.parts import (
-    MAX_DURATION_GAP_S,
-    MAX_DURATION_GAP_SHARE,
     Recipe,
     RecordingFacts,
     part_path,
     read_facts,
     write_part,
 )
+from data_prep.stated import MAX_DURATION_GAP_S, MAX_DURATION_GAP_SHARE
 
 # Longer recordings are decoded into a file and memory-mapped: 30 minutes are 115 MB of float32.
 _IN_MEMORY_SAMPLES = 30 * 60 * SAMPLING_RATE

@@ -9,6 +9,7 @@ import av
 
 # Of these FFmpeg tells a duration that it derives from the bit rate, and so from how much of the file is there.
 _GUESSED = frozenset({"aac", "mp3", "mpegts", "ac3", "eac3"})
+MAX_DURATION_GAP_S, MAX_DURATION_GAP_SHARE = 0.5, 0.02  # less is encoder padding and rounded headers
 _HEAD_BYTES = 1 << 16
 _FRAME_BYTES = 4096  # an MP3 frame is at most 2,881
 _UNKNOWN_SIZE = 0x7FFFF000  # programs that do not know the length yet write this, more, or 0

@@ -1,4 +1,4 @@
-"""What can be said about a detector: `python -m evaluation report|scores|stress`."""
+"""What can be said about a detector: `python -m evaluation report|scores|compare|arena|stress`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from data_prep.errors import UserError, run_command
 from data_prep.version import add_version
-from evaluation.options import ReportOptions, ScoresOptions, StressOptions
+from evaluation.options import ArenaOptions, CompareOptions, ReportOptions, ScoresOptions, StressOptions
 from scoring.options import ScoringOptions
 
 _REPORT = """\
@@ -29,6 +29,29 @@ The CSV that infer.py writes is judged at the threshold that stands in it. With 
 calibration, and the threshold where the scores name none, are fitted on them; else give --threshold.
 
 A clip has the same name in both files, or in one of them a shorter one that its path ends in (a.wav, /data/real/a.wav).
+"""
+_COMPARE = """\
+Any number of detectors on the same clips: which is better, whether that is more than chance, and where each one fails.
+
+  python -m evaluation compare A.csv B.csv scores.txt --labels labels.csv --output COMPARED
+
+Reads CSV files as `scores` does, infer.py's among them; "name score" as of ASVspoof 2021 and Speech-DF-Arena, "name
+source key score" as of ASVspoof 2019, and tables with a column cm-score as of ASVspoof 5. Scores of the last three rise
+with genuineness by the rule of their format and are turned round.
+
+Only clips that every detector scored are compared; rows of split train and validation are not. Differences are paired:
+both detectors are resampled together, over the groups of the column group_id where known, else over recordings. Their
+p-values are corrected for the number of pairs (Holm). A detector's threshold is that of --threshold, else the one in
+its file, else fitted on rows of validation; a score of no known unit gets that of its equal error rate on these very
+clips, which flatters it, and the page says so.
+"""
+_ARENA = """\
+Write what the open leaderboard of speech_spoof_bench takes: scores.txt, one "utterance score" a line, higher = bona
+fide, and meta.yaml, which describes the detector. What it would refuse is refused here: more than 5 % of the trials
+without a score, a name that it cannot read, a link that is none, and scores the wrong way round.
+
+  python -m evaluation arena scores.csv --labels labels.csv --output SUBMISSION --name "My detector" --slug my-detector
+      --description "what it is" --code https://… --checkpoint https://…
 """
 _STRESS = """\
 The test clips through codecs, telephone lines, packet loss, less bandwidth, noise, rooms, levels, clipping, changes of
@@ -52,30 +75,41 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    if arguments.resamples < 2:
+    if getattr(arguments, "resamples", 2) < 2:
         raise UserError(f"--resamples is {arguments.resamples}; expected 2 or more (2000 is usual)")
     options = _options(arguments)
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # of loading weights
     # Imported late: --help needs neither torch nor matplotlib.
-    from evaluation import commands, stress
+    from evaluation import arena, commands, compare, stress
 
     run = {
         ReportOptions: commands.report,
         ScoresOptions: commands.scores,
+        CompareOptions: compare.compare,
+        ArenaOptions: arena.arena,
         StressOptions: stress.stress,
     }
     return run[type(options)](options)
 
 
-def _options(arguments: argparse.Namespace) -> ReportOptions | ScoresOptions | StressOptions:
+def _options(
+    arguments: argparse.Namespace,
+) -> ReportOptions | ScoresOptions | CompareOptions | ArenaOptions | StressOptions:
     given = dict(vars(arguments))
-    kind = {"report": ReportOptions, "scores": ScoresOptions, "stress": StressOptions}[given.pop("command")]
+    kinds = {
+        "report": ReportOptions,
+        "scores": ScoresOptions,
+        "compare": CompareOptions,
+        "arena": ArenaOptions,
+        "stress": StressOptions,
+    }
+    kind = kinds[given.pop("command")]
     for name, value in given.items():
         if isinstance(value, list):
             given[name] = tuple(value)
-    if kind is not ScoresOptions:
+    if kind in (ReportOptions, StressOptions):
         given["scoring"] = ScoringOptions.read(arguments)
     return kind(**{one.name: given[one.name] for one in fields(kind)})
 
@@ -110,6 +144,15 @@ def _parser() -> argparse.ArgumentParser:
     scores.add_argument("--threshold", type=float, help="fake from this score on, chosen elsewhere")
     scores.add_argument("--name", help="what to call the detector (default: the name of the scores file)")
     _common(scores)
+    compare = parsers.add_parser("compare", help="several detectors' scores", description=_COMPARE, formatter_class=raw)
+    compare.add_argument("scores", nargs="+", type=Path, metavar="SCORES", help="one score file a detector")
+    compare.add_argument("--labels", required=True, type=Path, metavar="CSV", help="one label a clip, as for scores")
+    compare.add_argument(
+        "--threshold", action="append", default=[], dest="thresholds", metavar="NAME=NUMBER",
+        help="fake from this score on, for the detector whose file is called NAME; may be repeated",
+    )  # fmt: skip
+    _output(compare)
+    _arena_options(parsers.add_parser("arena", help="a leaderboard's files", description=_ARENA, formatter_class=raw))
     stress = parsers.add_parser("stress", help="a model under bad conditions", description=_STRESS, formatter_class=raw)
     _model_options(stress)
     stress.add_argument("--split", default="test", help="split to judge on (default test)")
@@ -125,6 +168,22 @@ def _model_options(parser: argparse.ArgumentParser) -> None:
     ScoringOptions.add_to(parser, "model", model=required)
     parser.add_argument("--dataset", required=True, help="dataset folder or Hub id")
     ScoringOptions.add_to(parser, "batch_size", "device")
+
+
+def _arena_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("scores", type=Path, metavar="SCORES", help="one score a clip, as for compare")
+    parser.add_argument("--labels", required=True, type=Path, metavar="CSV", help="one label a clip, as for scores")
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the two files")
+    parser.add_argument("--name", required=True, help="of the detector")
+    parser.add_argument("--slug", required=True, help="its short name: small letters, digits and hyphens")
+    parser.add_argument("--description", required=True, help="one sentence on it")
+    parser.add_argument("--code", required=True, metavar="URL", help="where its code is")
+    parser.add_argument("--checkpoint", required=True, metavar="URL", help="where its weights are")
+    parser.add_argument("--parameters", type=int, metavar="N", help="how many it has")
+    parser.add_argument("--notes", default="", help="for whoever reads the submission")
+    parser.add_argument("--split", default="test", help="of the labels that is the benchmark (default test)")
+    parser.add_argument("--column", help="name of the score column, where it is none of the usual ones")
+    parser.add_argument("--lower-is-fake", action="store_true", help="the scores rise with genuineness")
 
 
 def _common(parser: argparse.ArgumentParser) -> None:

@@ -90,7 +90,7 @@ def scores(arguments: ScoresOptions) -> int:
         raise UserError(
             f"{arguments.labels} holds the splits {', '.join(joined.splits)} only; nothing is left to judge on"
         )
-    judge = _judge_of_scores(joined, arguments.threshold)
+    judge = judge_of_scores(joined, arguments.threshold)
     order = sorted(judged, key=lambda name: name != "test")
     sets = {name: (TEST if i == 0 else OUT_OF_DOMAIN, judged[name]) for i, name in enumerate(order)}
     known = {name: clips for name, clips in joined.splits.items() if name in OTHERS}
@@ -180,7 +180,12 @@ def _control(
     return Control(_name(arguments.base_model), judge, scored)
 
 
-def _judge_of_scores(joined: JoinedScores, threshold: float | None) -> Judge:
+def judge_of_scores(joined: JoinedScores, threshold: float | None) -> Judge:
+    """The threshold that was given, else the one that stands in the file, was fitted on validation, or is the default.
+
+    Raises:
+        UserError: none of these, as for scores of no known unit.
+    """
     validation = joined.splits.get("validation")
     fitted = None if validation is None else fitted_judge(validation, joined.unit)
     if threshold is not None:

@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from data_prep.text import with_interval
-from evaluation.checks import FloatArray, check_fraction, check_pair, check_scores, group_codes
-from evaluation.degenerate import bound_when_constant, unseen_rate
+from evaluation.checks import FloatArray, check_fraction, check_pair, group_codes
+from evaluation.degenerate import bound_when_constant
 from evaluation.losses import ClipLosses
 from evaluation.resampling import RANKING, RATES, GroupDesign, RankedScores, weighted_counts, weighted_metrics
 from evaluation.spread import leave_one_out, standard_error
@@ -72,7 +72,7 @@ def binomial_interval(successes: int, n: int, confidence: float = 0.95) -> Estim
     tail = (1 - confidence) / 2
     low = float(stats.beta.ppf(tail, successes, n - successes + 1)) if successes else 0.0
     high = float(stats.beta.ppf(1 - tail, successes + 1, n - successes)) if successes < n else 1.0
-    return Estimate(successes / n, low, high, n, "clopper-pearson", _few_groups_warning(n, "trials"))
+    return Estimate(successes / n, low, high, n, "clopper-pearson", few_groups_warning(n, "trials"))
 
 
 def bootstrap_intervals(
@@ -115,7 +115,7 @@ def bootstrap_intervals(
     """
     s, y = check_pair(scores, labels)
     losses = losses or {}
-    names = _check_request(metrics, resamples, confidence, losses)
+    names = check_request(metrics, resamples, confidence, losses)
     codes = group_codes(groups, s.size)
     design = GroupDesign.of(y, codes)
     noises = {_NOISE + name: losses[name].noise() for name in names if name in losses and losses[name].bins is not None}
@@ -129,66 +129,20 @@ def bootstrap_intervals(
     result = {}
     for column, name in enumerate(names):
         largest = losses[name].largest if name in losses else 1.0
-        asked = _Asked(name, point[name], largest, _behind(name, design, losses))
-        if refusal := _refusal(asked):
+        asked = Asked(name, point[name], largest, groups_behind(name, design, losses))
+        if refusal := refusal_of(asked):
             value = None if math.isnan(asked.point) else asked.point
             result[name] = Estimate(value, n_groups=asked.n_groups, warning=refusal)
         elif _NOISE + name in noises:
             result[name] = _around_bins(asked, drawn[:, columns.index(_NOISE + name)], confidence)
         else:
             spread = standard_error(drawn[:, column], [values[:, column] for values in left_out], design.strata)
-            result[name] = _one_interval(asked, spread, counts, confidence)
-    return result
-
-
-def paired_difference(
-    scores_a: ArrayLike,
-    scores_b: ArrayLike,
-    labels: ArrayLike,
-    groups: Sequence[Any] | None,
-    threshold_a: float,
-    threshold_b: float,
-    metrics: Sequence[str] = DEFAULT_METRICS,
-    resamples: int = 2000,
-    confidence: float = 0.95,
-    seed: int = 0,
-) -> dict[str, Difference]:
-    """Difference A - B of two systems on the same clips, each resample drawn once for both.
-
-    The interval is a t interval around the observed difference with the bootstrap standard error of the difference.
-    Identical scores get [0, 0]; systems that merely never differed here get the exact binomial bound with a group as
-    the trial. Arguments, None rules and errors as `bootstrap_intervals`; each system keeps its own
-    threshold and score unit.
-    """
-    a, y = check_pair(scores_a, labels)
-    b = check_scores(scores_b, "scores_b")
-    if a.size != b.size:
-        raise ValueError(f"both systems must score the same clips; found {a.size} and {b.size} scores.")
-    names = _check_request(metrics, resamples, confidence, {})
-    codes = group_codes(groups, a.size)
-    design = GroupDesign.of(y, codes)
-    ranked = (RankedScores(a, y, codes, threshold_a), RankedScores(b, y, codes, threshold_b))
-    ones = np.ones(design.n_groups, dtype=np.int64)
-    point = np.array([weighted_metrics(system.totals(ones), names) for system in ranked])
-    rng = np.random.default_rng(seed)
-    drawn = np.array(
-        [
-            np.subtract(*(weighted_metrics(system.totals(w), names) for system in ranked))
-            for w in design.draw(rng, resamples)
-        ]
-    )
-    pairs = zip(*(leave_one_out(system, design, names, np.random.default_rng(seed)) for system in ranked), strict=True)
-    left_out = [without_a - without_b for without_a, without_b in pairs]
-    identical = threshold_a == threshold_b and bool(np.array_equal(a, b))
-    result = {}
-    for i, name in enumerate(names):
-        spread = standard_error(drawn[:, i], [values[:, i] for values in left_out], design.strata)
-        result[name] = _one_difference(name, point[:, i], spread, design, confidence, identical)
+            result[name] = one_interval(asked, spread, counts, confidence)
     return result
 
 
 @dataclass(frozen=True)
-class _Asked:
+class Asked:
     """One metric: its value on all clips, the largest value it can take, and the groups per class it depends on."""
 
     name: str
@@ -198,12 +152,14 @@ class _Asked:
 
     @property
     def n_groups(self) -> int:
+        """Groups of the class that has fewer."""
         return min(self.groups.values())
 
 
-def _check_request(
+def check_request(
     metrics: Sequence[str], resamples: int, confidence: float, losses: Mapping[str, ClipLosses]
 ) -> tuple[str, ...]:
+    """The names of the metrics. Raises ValueError for an unknown one, a bad confidence, or fewer than 2 resamples."""
     check_fraction(confidence, "confidence")
     known = (*RANKING, *RATES, *losses)
     unknown = [name for name in metrics if name not in known]
@@ -214,7 +170,7 @@ def _check_request(
     return tuple(metrics)
 
 
-def _behind(name: str, design: GroupDesign, losses: Mapping[str, ClipLosses]) -> dict[str, int]:
+def groups_behind(name: str, design: GroupDesign, losses: Mapping[str, ClipLosses]) -> dict[str, int]:
     """Number of groups per class that the metric depends on; a class without clips is left out of pooled means."""
     counts = {"real": design.n_real, "fake": design.n_fake}
     if name in NEEDS_REAL_ONLY:
@@ -225,24 +181,31 @@ def _behind(name: str, design: GroupDesign, losses: Mapping[str, ClipLosses]) ->
     return {kind: n for kind, n in counts.items() if n} if pooled else counts
 
 
-def _refusal(asked: _Asked) -> str | None:
+def refusal_of(asked: Asked) -> str | None:
+    """Why there can be no interval; None where there can."""
     for kind, n in asked.groups.items():
         if n < 2:
             return f"{n} independent group{'s' if n != 1 else ''} of {kind} clips: no interval without two or more."
     return f"{asked.name} is undefined on these clips." if math.isnan(asked.point) else None
 
 
-def _few_groups_warning(n: int, unit: str) -> str | None:
+def few_groups_warning(n: int, unit: str) -> str | None:
+    """What `n` independent groups are too few for; None from `FEW_GROUPS` on."""
     if n >= FEW_GROUPS:
         return None
     return f"only {n} independent {unit}: too few to say much; {FEW_GROUPS} or more are needed."
 
 
-def _one_interval(
-    asked: _Asked, spread: tuple[float, float], counts: tuple[float, float, float, float], confidence: float
+def one_interval(
+    asked: Asked, spread: tuple[float, float], counts: tuple[float, float, float, float], confidence: float
 ) -> Estimate:
+    """A t interval on the logit scale, or the exact binomial one where nothing varies.
+
+    Args:
+        spread: standard error and degrees of freedom. counts: (tp, tn, fp, fn) on all clips.
+    """
     name, point, largest = asked.name, asked.point, asked.largest
-    warning = _few_groups_warning(asked.n_groups, "groups in a class")
+    warning = few_groups_warning(asked.n_groups, "groups in a class")
     error, freedom = spread
     inside = 0 < point < largest
     if error <= 1e-12 * point and (inside or math.isinf(largest)):
@@ -261,27 +224,9 @@ def _one_interval(
     return Estimate(point, low, high, asked.n_groups, "group bootstrap, t on logit", warning)
 
 
-def _around_bins(asked: _Asked, noise: FloatArray, confidence: float) -> Estimate:
+def _around_bins(asked: Asked, noise: FloatArray, confidence: float) -> Estimate:
     # Resampling n of n groups makes the variance (n - 1) / n of what it should be.
     half = float(np.quantile(noise, confidence)) * math.sqrt(asked.n_groups / (asked.n_groups - 1))
     low, high = max(asked.point - half, 0.0), min(asked.point + half, asked.largest)
-    warning = _few_groups_warning(asked.n_groups, "groups in a class")
+    warning = few_groups_warning(asked.n_groups, "groups in a class")
     return Estimate(asked.point, low, high, asked.n_groups, "group bootstrap, noise of bins", warning)
-
-
-def _one_difference(
-    name: str, point: FloatArray, spread: tuple[float, float], design: GroupDesign, confidence: float, identical: bool
-) -> Difference:
-    a, b = (None if math.isnan(value) else float(value) for value in point)
-    asked = _Asked(name, float(point.sum()), 1.0, _behind(name, design, {}))
-    refusal = _refusal(asked)
-    if refusal or a is None or b is None:
-        return Difference(a, b, Estimate(None, n_groups=asked.n_groups, warning=refusal))
-    error, freedom = spread
-    half = float(stats.t.ppf((1 + confidence) / 2, freedom)) * error
-    method = "paired group bootstrap, t"
-    if error == 0 and not identical:
-        half, method = unseen_rate(name, asked.n_groups, confidence), "exact binomial over groups"
-    low, high = max(a - b - half, -1.0), min(a - b + half, 1.0)
-    warning = _few_groups_warning(asked.n_groups, "groups in a class")
-    return Difference(a, b, Estimate(a - b, low, high, asked.n_groups, method, warning))

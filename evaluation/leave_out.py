@@ -52,11 +52,11 @@ def generators_to_leave_out(model: str, splits: dict[str, Dataset]) -> list[str]
     recipe = Path(model) / RECIPE
     if not recipe.is_file():
         raise UserError(f"{model} has no {RECIPE}; --leave-one-generator-out needs the folder of a training run")
-    if (yaml.safe_load(recipe.read_text(encoding="utf-8")) or {}).get("convex"):
+    if (yaml.safe_load(recipe.read_text(encoding="utf-8")) or {}).get("stacked"):
         raise UserError(
-            f"{model} was fitted by a recipe with `convex:`, which holds out whole families of generators by itself; "
-            "what that measured stands under Generators held out in its README.md and under generalisation in its "
-            "results.json, and --leave-one-generator-out is for recipes that train a network"
+            f"{model} was fitted by a recipe with `stacked:`, which holds out pages with every generator on them by "
+            "itself; what that measured stands under Results in its README.md and clip by clip in scores_heldout.csv, "
+            "and --leave-one-generator-out is for recipes that train one network"
         )
     missing = [split for split in ("train", "validation", "test") if split not in splits]
     if missing or "generator" not in splits["train"].column_names:

@@ -65,6 +65,54 @@ class ScoresOptions:
 
 
 @dataclass(frozen=True)
+class CompareOptions:
+    """Several detectors on the same clips.
+
+    Attributes:
+        scores: score files, one a detector, of any kind that `evaluation.score_tables` reads.
+        labels: CSV file, one row a clip.
+        output: folder for the results.
+        thresholds: "NAME=NUMBER", of detectors whose scores bring no threshold.
+        resamples: of the bootstrap.
+    """
+
+    scores: tuple[Path, ...]
+    labels: Path
+    output: Path
+    thresholds: tuple[str, ...] = ()
+    resamples: int = 2000
+
+
+@dataclass(frozen=True)
+class ArenaOptions:
+    """Scores for an open leaderboard.
+
+    Attributes:
+        scores, labels: as in `ScoresOptions`; every clip is called by its file's name without folder and extension.
+        output: folder for scores.txt and meta.yaml.
+        name, slug, description, code, checkpoint: of the detector; the last two are URLs.
+        parameters: of the model; None for unknown.
+        notes: for whoever reads the submission.
+        split: of the labels that is the benchmark.
+        column, lower_is_fake: as in `ScoresOptions`.
+    """
+
+    scores: Path
+    labels: Path
+    output: Path
+    name: str
+    slug: str
+    description: str
+    code: str
+    checkpoint: str
+    parameters: int | None = None
+    notes: str = ""
+    split: str = "test"
+    column: str | None = None
+    lower_is_fake: bool = False
+
+
+@dataclass(frozen=True)
 class StressOptions:
     """A model under bad conditions.
 

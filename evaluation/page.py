@@ -1,4 +1,4 @@
-"""report.json and its pictures → one HTML file that needs nothing beside it."""
+"""report.json or compare.json and its pictures → one HTML file that needs nothing beside it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from data_prep import text
 from evaluation.intervals import Estimate
+from evaluation.text import p_value
+from judging.comparison import Comparison
 from judging.judge import SHOWN
 from judging.report import Report
 
@@ -38,26 +40,48 @@ _PARTS = {
 
 
 _HEADS = ("ROC-AUC", "EER", "balanced accuracy", "real called fake", "fakes missed")  # of SHOWN
+_AXES = ("generators", "human speech", "channel")  # of the matrix
+_MOST_PLACES = 30  # in a table
 
 
 def write_page(report: Report, pictures: list[Path], path: Path) -> None:
     """Write the page; `pictures` are embedded."""
+    page = (
+        _environment()
+        .get_template("page.html")
+        .render(
+            report=report,
+            judgement=report.judgement,
+            pictures=_embedded(pictures),
+            headline=_HEADLINE,
+            metrics=_METRICS,
+            parts=_PARTS,
+            shown=tuple(zip(SHOWN, _HEADS, strict=True)),
+            matrix_axes=lambda matrix: tuple(zip(matrix.columns, _AXES, strict=True)),
+        )
+    )
+    text.write_text(path, page)
+
+
+def write_comparison_page(found: Comparison, pictures: list[Path], path: Path) -> None:
+    """Write the page of a comparison; `pictures` are embedded."""
+    shown = tuple(zip(SHOWN, _HEADS, strict=True))
+    page = _environment().get_template("compare.html")
+    text.write_text(path, page.render(found=found, pictures=_embedded(pictures), shown=shown, most=_MOST_PLACES))
+
+
+def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"number": number, "interval": interval}
-    embedded = [(p.stem.replace("_", " "), base64.b64encode(p.read_bytes()).decode("ascii")) for p in pictures]
-    page = environment.get_template("page.html").render(
-        report=report,
-        judgement=report.judgement,
-        pictures=embedded,
-        headline=_HEADLINE,
-        metrics=_METRICS,
-        parts=_PARTS,
-        shown=tuple(zip(SHOWN, _HEADS, strict=True)),
-    )
-    text.write_text(path, page)
+    environment.filters |= {"number": number, "interval": interval, "p_value": p_value}
+    return environment
+
+
+def _embedded(pictures: list[Path]) -> list[tuple[str, str]]:
+    """(title, PNG as base64)"""
+    return [(p.stem.replace("_", " "), base64.b64encode(p.read_bytes()).decode("ascii")) for p in pictures]
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -102,7 +102,9 @@ def draw(report: Report, folder: Path) -> list[Path]:
     seen = None
     if report.audit is not None and report.audit.training_generators:
         seen = frozenset(report.audit.training_generators)
+    moved = [(name, found.transfer) for name, found in sets.items() if found.transfer is not None]
     wanted: list[tuple[str, bool, Any]] = [
+        ("threshold_transfer", bool(moved), lambda axes: figures.transfer(axes, moved)),
         ("roc", first.series.roc is not None, lambda axes: figures.roc(axes, systems)),
         ("det", first.series.roc is not None, lambda axes: figures.det(axes, systems)),
         ("precision_recall", first.series.roc is not None, lambda axes: figures.precision_recall(axes, systems)),

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import posixpath
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from data_prep.errors import UserError
+from data_prep.files import AUDIO_EXTENSIONS
 from data_prep.labels import label_of_tokens
+from evaluation.score_tables import NAMES, one_of, read_csv, read_score_table
 from judging.clips import FACTS, ScoredClips
 
-NAMES = ("id", "path", "file_name", "filename", "file", "utterance", "clip")
-SCORES = {"fake_logit": "fake_logit", "fake_probability": "fake_probability", "fake_score": "score", "score": "score"}
 _CHANNEL = "channel"  # infer.py --channels each: one row a channel
 _THRESHOLD, _PREDICTION = "threshold", "prediction"  # what infer.py decided, beside its fake_probability
 
@@ -34,6 +33,8 @@ class JoinedScores:
 
     Attributes:
         unit: of the scores: "fake_logit", "fake_probability" or "score".
+        layout: of the scores file, in words.
+        names: per split the clips' names in the labels, in the order of its clips.
         unscored, unlabelled: labelled clips without a score and scores without a label, both left out.
         by_end: (name in the labels, name in the scores) of clips matched by the end of their path.
         decided: the file's own decisions; None when it holds none.
@@ -45,6 +46,8 @@ class JoinedScores:
     unlabelled: int = 0
     by_end: tuple[tuple[str, str], ...] = ()
     decided: Decided | None = None
+    names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    layout: str = "CSV"
 
 
 def read_scores(
@@ -54,12 +57,14 @@ def read_scores(
     lower_is_fake: bool = False,
     take_decisions: bool = True,
 ) -> JoinedScores:
-    """Join two CSV files with a header each.
+    """Join a score file and a CSV file of labels.
 
-    scores: a name column (id, path, file_name, …) and fake_logit, fake_probability or score; infer.py writes such a
-    file, with its threshold and prediction. labels: the same name column, label (real/fake or their usual aliases), and
-    optionally split, source, speaker, speaker_group, generator, language, duration_s, container. Rows with an empty
-    score count as unscored.
+    scores: a CSV file with a name column (id, path, file_name, …) and fake_logit, fake_probability or score, as
+    infer.py writes with its threshold and prediction; or a score file of ASVspoof or Speech-DF-Arena, whose scores rise
+    with genuineness and are turned round (`evaluation.score_tables`). Rows with an empty score count as unscored.
+
+    labels: a CSV file with the same names, label (real, fake or their usual aliases), and optionally split and any of
+    the columns `judging.clips.FACTS`.
 
     Where a row has a channel (counted from 0), its clip is called NAME#CHANNEL; labels say either that, or have such a
     column as well.
@@ -75,21 +80,21 @@ def read_scores(
         UserError: a file or column that is missing, a label or score that cannot be read, names that do not match or
             fit several clips, or decisions that differ in their threshold or contradict it.
     """
-    score_rows, label_rows = _read(scores), _read(labels)
-    column = column or _one_of(SCORES, score_rows[0], scores, "a score column")
-    if column not in score_rows[0]:
-        raise UserError(f"{scores} has no column {column}; it has {', '.join(score_rows[0])}")
-    key = _one_of(NAMES, score_rows[0], scores, "a name column")
-    label_key = _one_of(NAMES, label_rows[0], labels, "a name column")
+    table, label_rows = read_score_table(scores, column), read_csv(labels)
+    column, lower_is_fake = table.column, lower_is_fake or table.lower_is_fake
+    label_key = one_of(NAMES, label_rows[0], labels, "a name column")
     if "label" not in label_rows[0]:
         raise UserError(f"{labels} has no column label; it has {', '.join(label_rows[0])}")
-    scored = _by_name(score_rows, key, scores, "score")
+    scored = _by_name(table.rows, table.key, scores, "score")
     labelled = _by_name(label_rows, label_key, labels, "label")
+    if all(name == without_extension(name) for name in scored):  # as in ASVspoof's score files
+        labelled = _without_extensions(labelled, labels)
     values = {name: _number(row[column], column, name, scores) for name, row in scored.items()}
-    unit = "score" if lower_is_fake else SCORES.get(column, "score")
+    unit = "score" if lower_is_fake else table.unit
     decided = _decided(scored, values, scores) if unit == "fake_probability" and take_decisions else None
     partners = _partners(labelled, scored, labels, scores)
     chosen: dict[str, list[tuple[float, int, dict[str, str]]]] = {}
+    named: dict[str, list[str]] = {}
     unscored = 0
     for name, row in labelled.items():
         score = values[partners[name]] if name in partners else None
@@ -98,10 +103,11 @@ def read_scores(
             continue
         told = (-score if lower_is_fake else score, _label(row["label"] or "", labels), row)
         chosen.setdefault(row.get("split") or "test", []).append(told)
+        named.setdefault(row.get("split") or "test", []).append(name)
     if not chosen:
         raise UserError(
-            f"no clip of {labels} is named in {scores}: {label_rows[0][label_key]} against {score_rows[0][key]}, e.g.; "
-            "expected the same names in both"
+            f"no clip of {labels} is named in {scores}: {label_rows[0][label_key]} against "
+            f"{table.rows[0][table.key]}, e.g.; expected the same names in both"
         )
     joined = set(partners.values())
     return JoinedScores(
@@ -111,25 +117,9 @@ def read_scores(
         unlabelled=sum(value is not None and name not in joined for name, value in values.items()),
         by_end=tuple((a, b) for a, b in partners.items() if a != b),
         decided=decided,
+        names={split: tuple(found) for split, found in named.items()},
+        layout=table.layout + (", turned round" if lower_is_fake else ""),
     )
-
-
-def _read(path: Path) -> list[dict[str, str]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"cannot read {path} ({error}); expected a CSV file with a header") from error
-    if not rows:
-        raise UserError(f"{path} holds no rows; expected a CSV file with a header and one row a clip")
-    return rows
-
-
-def _one_of(known: tuple[str, ...] | dict[str, str], row: dict[str, str], path: Path, what: str) -> str:
-    found = [name for name in known if name in row]
-    if not found:
-        raise UserError(f"{path} lacks {what}: it has {', '.join(row)}; expected one of {', '.join(known)}")
-    return found[0]
 
 
 def _by_name(rows: list[dict[str, str]], key: str, path: Path, what: str) -> dict[str, dict[str, str]]:
@@ -144,6 +134,19 @@ def _by_name(rows: list[dict[str, str]], key: str, path: Path, what: str) -> dic
         if name in found:
             raise UserError(f"{path} names {name} twice; expected one {what} a clip")
         found[name] = row
+    return found
+
+
+def without_extension(name: str) -> str:
+    """The name of a clip without the extension of an audio file."""
+    suffix = PurePosixPath(name).suffix
+    return name[: -len(suffix)] if suffix.lower() in AUDIO_EXTENSIONS else name
+
+
+def _without_extensions(rows: dict[str, dict[str, str]], path: Path) -> dict[str, dict[str, str]]:
+    found = {without_extension(name): row for name, row in rows.items()}
+    if len(found) < len(rows):
+        raise UserError(f"{path} names clips that differ in their extension only, and the scores name no extension")
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -58,6 +59,20 @@ def standard_error(drawn: FloatArray, left_out: list[FloatArray], strata: tuple[
         correction = sum(variance * inflate for variance, _, inflate in parts) / total
         freedom = total**2 / sum(variance**2 / df for variance, df, _ in parts if variance)
     return float(finite.std(ddof=1)) * math.sqrt(correction), max(freedom, 1.0)
+
+
+def jackknife_spread(left_out: Sequence[FloatArray]) -> tuple[float, float]:
+    """Standard error and degrees of freedom from the jackknife alone, which for a rate needs no resample.
+
+    Args:
+        left_out: the metric without each group, one array per stratum, every group in it; see `standard_error`.
+    """
+    parts = [_stratum(values, values.size) for values in left_out]
+    total = sum(variance for variance, _, _ in parts)
+    if total == 0:
+        return 0.0, 1.0
+    freedom = total**2 / sum(variance**2 / df for variance, df, _ in parts if variance)
+    return math.sqrt(total), max(freedom, 1.0)
 
 
 def _stratum(left_out: FloatArray, n: int) -> tuple[float, float, float]:

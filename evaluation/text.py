@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from judging.comparison import Comparison
 from judging.judge import SHOWN
+from judging.record import JudgedSet
 from judging.report import Report, StressRecord
 
 _ROWS = (
@@ -22,7 +24,8 @@ def report_table(report: Report) -> str:
     if judgement.base is not None:
         judged += [(f"base on {name}", found) for name, found in judgement.base.sets.items()]
     columns = [(title, [str(found.metrics[key]) for _, key in _ROWS]) for title, found in judged]
-    lines = side_by_side([title for title, _ in _ROWS], columns)
+    lines = [line for name, found in judgement.sets.items() for line in _worst_first(name, found)]
+    lines += side_by_side([title for title, _ in _ROWS], columns)
     threshold = judgement.threshold
     lines.append(f"threshold {threshold.unit} >= {threshold.value:.4f}: {threshold.origin}")
     if report.leave_one_generator_out:
@@ -34,6 +37,30 @@ def report_table(report: Report) -> str:
         lines += side_by_side([title for title, _ in _LEFT_OUT_ROWS], left_out)
     lines += [f"note: {gap.heading.lower()}: {gap.text}" for gap in report.gaps]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _worst_first(name: str, found: JudgedSet, most: int = 3) -> list[str]:
+    """The worst cells, the mean, the pooled figure, and what the threshold loses by coming from elsewhere."""
+    lines = []
+    if found.matrix is not None:
+        lines.append(f"worst of {found.matrix.ranked} cells of {name}, half total error rate at the threshold:")
+        for cell in found.matrix.cells[:most]:
+            named = " × ".join(
+                value
+                for value, column in zip((cell.family, cell.human, cell.channel), found.matrix.columns, strict=True)
+                if column
+            )
+            lines.append(f"  {named}: {cell.hter} ({cell.real} real, {cell.fake} fake)")
+        lines.append(
+            f"  mean of cells {found.matrix.mean:.3f}, pooled {found.matrix.pooled}, "
+            f"worst minus pooled {found.matrix.gap:.3f}"
+        )
+    if found.transfer is not None:
+        told = f"{name}: error at the threshold minus the best possible (HTER - EER): {found.transfer.excess}"
+        if found.transfer.calibration_drift is not None:
+            told += f"; calibration drift {found.transfer.calibration_drift:.3f} bits"
+        lines.append(told)
+    return lines
 
 
 def side_by_side(rows: Sequence[str], columns: Sequence[tuple[str, Sequence[str]]], width: int = _WIDTH) -> list[str]:
@@ -56,6 +83,33 @@ def side_by_side(rows: Sequence[str], columns: Sequence[tuple[str, Sequence[str]
             lines.append(f"{title:<{first}}" + "".join(f"{values[index]:<{n}}" for (_, values), n in shown))
         start = stop
     return [line.rstrip() for line in lines]
+
+
+def comparison_table(found: Comparison, most_places: int = 12) -> str:
+    """Every detector side by side, every pair's difference in ROC-AUC and EER, then where they differ most."""
+    rows = (("ROC-AUC", "roc_auc"), *_ROWS[1:2], *_ROWS[3:])
+    columns = [(one.name, [str(one.judged.metrics[key]) for _, key in rows]) for one in found.systems]
+    lines = [f"{found.clips} clips that all scored, {found.groups} independent groups"]
+    lines += side_by_side([title for title, _ in rows], columns)
+    lines += [f"threshold of {one.name} {one.threshold.value:.4f}: {one.threshold.origin}" for one in found.systems]
+    for contrast in found.contrasts:
+        told = []
+        for title, key in (("ROC-AUC", "roc_auc"), ("EER", "eer")):
+            tested, p = contrast.tested[key], contrast.p_holm[key]
+            told.append(f"{title} {tested.difference.difference}" + ("" if p is None else f", p {p_value(p)}"))
+        lines.append(f"{contrast.a} minus {contrast.b}: {'; '.join(told)}")
+    if found.places:
+        lines.append("where they differ most (fakes missed, or real called fake):")
+        shown = found.places[:most_places]
+        titles = [f"{place.error} {place.column} {place.value} ({place.clips})" for place in shown]
+        columns = [(one.name, [str(place.rates[i]) for place in shown]) for i, one in enumerate(found.systems)]
+        lines += side_by_side(titles, columns)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def p_value(p: float) -> str:
+    """0.034, or < 0.001"""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def stress_table(result: StressRecord) -> str:

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 # The columns that say something about a clip. Unknown is None, never guessed.
-FACTS = ("source", "speaker", "speaker_group", "generator", "language", "duration_s", "container")
+FACTS = (
+    "source", "speaker", "speaker_group", "generator", "language", "duration_s", "container", "corpus", "page", "kind",
+    "family", "year", "group_id", "channel",
+)  # fmt: skip
+MOST_VALUES = 200  # of a column with more (every clip its own speaker) a table says nothing
 DURATION_EDGES_S = (3.0, 5.0, 8.0, 13.0)
 
 
@@ -76,6 +80,13 @@ class ScoredClips:
         facts = {name: kept[name] for name in FACTS if name in rows.column_names}
         return cls.of(logits[scored], labels[scored], facts, rows=scored, unscored=unscored)
 
+    @classmethod
+    def joined(cls, parts: Sequence[ScoredClips]) -> ScoredClips:
+        """Several sets as one; which rows they were is no longer known."""
+        facts = {name: tuple(value for part in parts for value in part.facts[name]) for name in FACTS}
+        scores, labels = (np.concatenate([getattr(part, name) for part in parts]) for name in ("scores", "labels"))
+        return cls(scores, labels, facts, None, sum(part.unscored for part in parts))
+
     def __len__(self) -> int:
         return self.scores.size
 
@@ -107,6 +118,26 @@ class ScoredClips:
             for name, source, label in zip(names, sources, self.labels, strict=True)
         ]
         return known if any(isinstance(group, tuple) for group in known) else None
+
+    def independent(self) -> list[Any] | None:
+        """The independent unit of a clip: its corpus' group (one utterance or voice) where known, else the recording.
+
+        None when clips carry nothing to group by.
+        """
+        pairs = zip(self.facts["group_id"], self.facts["source"], strict=True)
+        found = [("group", group) if group else source for group, source in pairs]
+        return found if any(found) else None
+
+    def parts(self, column: str, label: int) -> dict[str, IntArray]:
+        """Where the clips of one class stand, by their known value of a column; nothing of more than `MOST_VALUES`."""
+        parts: dict[str, list[int]] = {}
+        values = self.facts[column]
+        for i in np.flatnonzero(self.labels == label).tolist():
+            if values[i] is not None and values[i] != "":
+                parts.setdefault(str(values[i]), []).append(i)
+        if len(parts) > MOST_VALUES:
+            return {}
+        return {value: np.array(parts[value], dtype=np.int64) for value in sorted(parts)}
 
     def bands(self) -> list[str | None]:
         """Duration band of each clip, such as "3–5 s"."""

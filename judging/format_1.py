@@ -38,7 +38,6 @@ def results_of_format_1(old: Json) -> Json:
         "base": _start(old, sets),
         "unscored": sum(old.get("unscored", {}).values()),
         "warnings": old.get("warnings", []),
-        "generalisation": _generalisation(old["generalisation"]) if old.get("generalisation") else None,
     }
 
 
@@ -175,34 +174,3 @@ def _series(old: Json) -> Json:
         bins = [{"p": b["p"], "n": b["n"], "fake": _estimate(b["fake"], b)} for b in reliability["bins"]]
         reliability = {"calibrated": reliability["calibrated"], "bins": bins}
     return old | {"reliability": reliability}
-
-
-def _generalisation(old: Json) -> Json:
-    strangers = old.get("without_published")
-    return old | {
-        "families": _families(old["families"]),
-        "held_out": _across(old["held_out"], "held-out generators"),
-        "without_published": strangers
-        and {
-            "families": _families(strangers["families"]),
-            "pooled": _across(strangers["pooled"], "published samples"),
-        },
-        "test": _across(old["test"], "test"),
-        "test_generators": [_row(row, row["generator"]) for row in old["test_generators"]],
-        "left_out": old["left_out"] and _across(old["left_out"], "left out"),
-    }
-
-
-def _families(old: Json) -> Json:
-    return {"rows": [_row(row, row["family"]) for row in old["rows"]], "mean": old["mean"]}
-
-
-def _row(old: Json, name: str) -> Json:
-    """Of ROC-AUC by channel; how many real clips it was against was not recorded."""
-    channels = {channel: {"roc_auc": found} for channel, found in _cells(old).items()}
-    return {"name": name, "real": None, "fake": old["clips"], "channels": channels}
-
-
-def _across(old: Json, name: str) -> Json:
-    channels = {channel: _cells(found) for channel, found in old.items() if isinstance(found, dict)}
-    return {"name": name, "real": old["real"], "fake": old["fake"], "channels": channels}

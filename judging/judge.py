@@ -13,9 +13,11 @@ from scipy.special import logit
 from data_prep.text import fake_probability
 from evaluation.checks import FloatArray
 from evaluation.decisions import ABSTAIN_NAME, Decisions
-from evaluation.intervals import Difference, Estimate, bootstrap_intervals, paired_difference
+from evaluation.intervals import Difference, Estimate, bootstrap_intervals
 from evaluation.losses import ClipLosses, act_dcf_losses, brier_losses, cllr_losses, ece_losses
 from evaluation.metrics import confusion_rates, detection_metrics, interpolated_eer
+from evaluation.paired import paired_difference
+from evaluation.transfer import Transfer, threshold_transfer
 from judging.clips import ScoredClips
 from judging.record import (
     FAKE_LOGIT,
@@ -32,6 +34,7 @@ from judging.record import (
     Threshold,
 )
 from judging.series import Series, series
+from judging.worst import false_alarms, matrix
 
 RATES = tuple(confusion_rates(1, 1, 1, 1))
 OF_PROBABILITY = ("brier", "ece", "brier_calibrated", "ece_calibrated", "cllr", "act_dcf")
@@ -87,24 +90,36 @@ class Judge:
         return self.decisions.calibration.probability(clips.scores, share) if known else None
 
 
-def measure_set(clips: ScoredClips, judge: Judge, role: str, resamples: int = RESAMPLES) -> JudgedSet:
+def measure_set(
+    clips: ScoredClips,
+    judge: Judge,
+    role: str,
+    resamples: int = RESAMPLES,
+    groups: Sequence[Any] | None = None,
+    with_parts: bool = True,
+) -> JudgedSet:
     """Facts, metrics, intervals, operating points and breakdowns of one set; without its series.
 
     Cllr, actDCF and the calibrated Brier score and ECE need a stored calibration and are undefined without one. The
     operating points of validation, where they were fitted, would say nothing.
+
+    Args:
+        groups: what is resampled as one, per clip; the recording where None is given.
+        with_parts: also judge the parts that `breakdowns` makes.
     """
     threshold = judge.threshold.value
     values = detection_metrics(clips.scores, clips.labels, threshold)
     both = 0 < clips.labels.sum() < len(clips)
     losses = _losses(clips, judge)
-    metrics = _estimates(clips, threshold, (*WITH_INTERVALS[: -len(OF_PROBABILITY)], *losses), resamples, losses)
+    names = (*WITH_INTERVALS[: -len(OF_PROBABILITY)], *losses)
+    metrics = _estimates(clips, threshold, names, resamples, losses, groups)
     metrics |= {name: Estimate(None) for name in OF_PROBABILITY if name not in losses}
     metrics["eer_threshold"] = Estimate(values["eer_threshold"])
     metrics["eer_interpolated"] = Estimate(interpolated_eer(clips.scores, clips.labels) if both else None)
     regrouped = {
-        unit: _estimates(clips, threshold, WITH_INTERVALS[: -len(OF_PROBABILITY)], resamples, {}, groups)
+        unit: _estimates(clips, threshold, WITH_INTERVALS[: -len(OF_PROBABILITY)], resamples, {}, of_unit)
         for unit in UNITS
-        if (groups := clips.groups(unit)) is not None
+        if (of_unit := clips.groups(unit)) is not None
     }
     applies = judge.decisions is not None and both and role != VALIDATION
     return JudgedSet(
@@ -115,8 +130,11 @@ def measure_set(clips: ScoredClips, judge: Judge, role: str, resamples: int = RE
         metrics=metrics,
         regrouped=regrouped,
         operating_points=applied(judge.decisions, clips, resamples) if applies else (),
-        breakdowns=breakdowns(clips, threshold, resamples),
+        breakdowns=breakdowns(clips, threshold, resamples) if with_parts else {},
         unscored=clips.unscored,
+        matrix=matrix(clips, threshold) if both else None,
+        false_alarms=false_alarms(clips, threshold),
+        transfer=_transfer(clips, judge, resamples) if both and role != VALIDATION else None,
     )
 
 
@@ -188,10 +206,16 @@ def breakdowns(clips: ScoredClips, threshold: float, resamples: int = RESAMPLES)
     }
 
 
-def part(name: str, clips: ScoredClips, threshold: float, resamples: int = RESAMPLES) -> Part:
-    """Some clips of a set, judged."""
+def part(
+    name: str,
+    clips: ScoredClips,
+    threshold: float,
+    resamples: int = RESAMPLES,
+    groups: Sequence[Any] | None = None,
+) -> Part:
+    """Some clips of a set, judged; `groups` as for `measure_set`."""
     found = facts(clips.labels, clips.facts)
-    return Part(name, found.real, found.fake, estimates(clips, threshold, SHOWN, resamples))
+    return Part(name, found.real, found.fake, estimates(clips, threshold, SHOWN, resamples, groups))
 
 
 def applied(decisions: Decisions, clips: ScoredClips, resamples: int = RESAMPLES) -> tuple[AppliedPoint, ...]:
@@ -240,6 +264,11 @@ def compare(
         return dict.fromkeys(names, Difference(None, None, Estimate(None, warning="no clip has a score of both.")))
     limits = (judge_a.threshold.value, judge_b.threshold.value)
     return paired_difference(a.scores, b.scores, a.labels, a.groups(), *limits, names, resamples)
+
+
+def _transfer(clips: ScoredClips, judge: Judge, resamples: int) -> Transfer:
+    llr = None if judge.decisions is None else judge.decisions.calibration.llr(clips.scores)
+    return threshold_transfer(clips.scores, clips.labels, clips.groups(), judge.threshold.value, llr, resamples)
 
 
 def _estimates(

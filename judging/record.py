@@ -8,7 +8,9 @@ from typing import ClassVar
 from data_prep.text import fake_probability
 from evaluation.decisions import Decisions
 from evaluation.intervals import Difference, Estimate
+from evaluation.transfer import Transfer
 from judging.series import Series
+from judging.worst import HumanRate, Matrix
 
 VALIDATION, TEST, OUT_OF_DOMAIN = "validation", "test", "out_of_domain"  # the roles of a set
 FAKE_LOGIT, FAKE_PROBABILITY, SCORE = "fake_logit", "fake_probability", "score"  # the units of scores
@@ -140,9 +142,12 @@ class JudgedSet:
             None is not defined on these clips.
         regrouped: the metrics again with intervals over "speakers" or "generators", where these are known.
         operating_points: of the detector, as fitted on validation; empty on validation and where there are none.
-        breakdowns: by column ("generator", "language", …) the parts of the set. A generator's part sets its fakes
-            against all real clips of the set.
+        breakdowns: by column ("generator", "language", …) the parts of the set. A generator's part, or that of a kind
+            of fakes, sets its fakes against all real clips of the set.
         series: only in reports.
+        matrix: generator families by human sources by channels, the worst first; None where no two can be told apart.
+        false_alarms: real clips called fake, by "page", "corpus", "speaker" and "language" where known.
+        transfer: what the threshold and the calibration lose here; None on validation, where they were chosen.
     """
 
     role: str
@@ -155,6 +160,9 @@ class JudgedSet:
     breakdowns: dict[str, tuple[Part, ...]] = field(default_factory=dict)
     series: Series | None = None
     unscored: int = 0
+    matrix: Matrix | None = None
+    false_alarms: dict[str, tuple[HumanRate, ...]] = field(default_factory=dict)
+    transfer: Transfer | None = None
 
     def value(self, metric: str) -> float | None:
         """The metric's value; None where it is undefined or was never computed."""
@@ -194,65 +202,6 @@ class Judgement:
     resamples: int | None = None
     unscored: int = 0
     warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Across:
-    """The same clips as they come through several channels.
-
-    Attributes:
-        real, fake: clips.
-        channels: by channel and metric.
-    """
-
-    name: str
-    real: int | None
-    fake: int
-    channels: dict[str, dict[str, Estimate]]
-
-
-@dataclass(frozen=True)
-class Families:
-    """Each generator family against the real clips of its fold, none of which was fitted on.
-
-    mean: ROC-AUC of the families by channel, each family counting once.
-    """
-
-    rows: tuple[Across, ...]
-    mean: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Strangers:
-    """Published samples by heads that never met one: by family, and all against the real clips of all folds."""
-
-    families: Families
-    pooled: Across
-
-
-@dataclass(frozen=True)
-class FalseAlarms:
-    """The fold and channel in which most real clips would be called fake."""
-
-    fold: int
-    channel: str
-    rate: float
-    clips: int
-
-
-@dataclass(frozen=True)
-class Generalisation:
-    """What held-out generators, channels and left-out recordings say; only runs that held some out can."""
-
-    folds: tuple[tuple[str, ...], ...]
-    families: Families
-    held_out: Across
-    without_published: Strangers | None
-    worst_false_alarms: FalseAlarms
-    test: Across
-    test_generators: tuple[Across, ...]
-    left_out: Across | None
-    left_out_groups: tuple[str, ...]
 
 
 @dataclass(frozen=True)

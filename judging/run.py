@@ -9,7 +9,7 @@ from typing import Any
 from data_prep.text import write_json
 from judging.codec import FORMAT, from_json, read_document, to_json
 from judging.format_1 import results_of_format_1
-from judging.record import Audit, ClipFacts, Generalisation, Judgement
+from judging.record import Audit, ClipFacts, Judgement
 
 RESULTS = "results.json"
 
@@ -72,12 +72,21 @@ class DataFacts:
 
 @dataclass(frozen=True)
 class Fitted:
-    """Clips that a convex fit was made of, and those left out of it."""
+    """What a fit of stacked models was made of.
+
+    Attributes:
+        real, fake, left_out: clips fitted on, and those of the same splits that were not used.
+        pages, generators: that the clips fitted on come from.
+        models: whose weights were averaged. folds: models beside them, each without some pages and generators; 0: none.
+    """
 
     real: int
     fake: int
-    pairs: int
     left_out: int
+    pages: int = 0
+    generators: int = 0
+    models: int = 1
+    folds: int = 0
 
 
 @dataclass(frozen=True)
@@ -85,9 +94,9 @@ class TrainingFacts:
     """How the weights were made; None for what does not apply or was not recorded.
 
     Attributes:
-        method: "convex" for a convex fit, None for gradient training.
+        method: "stacked" for a fit of several models at once, None for one by transformers' Trainer.
         best_step, best_metric, best_value: of the checkpoint that was kept.
-        history: what transformers' Trainer logged.
+        history: what was logged on the way.
         padding: measured share of padding in the batches.
     """
 
@@ -103,6 +112,11 @@ class TrainingFacts:
     method: str | None = None
     fitted: Fitted | None = None
     padding: dict[str, Any] | None = None
+
+    @property
+    def pages_held_out(self) -> bool:
+        """Whether each clip of validation was judged by a model that had met neither its page nor its generator."""
+        return self.fitted is not None and self.fitted.folds > 0
 
 
 @dataclass(frozen=True)
@@ -134,17 +148,15 @@ class RunFacts:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """results.json: a run, what it measured and, where it held generators out, what these say."""
+    """results.json: a run, and what it measured."""
 
     facts: RunFacts
     judgement: Judgement
-    generalisation: Generalisation | None = None
 
 
 def write_run(path: Path, record: RunRecord) -> None:
     """Write results.json: the facts and the judgement side by side. Raises ValueError on NaN or infinity."""
-    generalisation = {"generalisation": to_json(record.generalisation)}
-    write_json(path, {"format": FORMAT} | to_json(record.facts) | to_json(record.judgement) | generalisation)
+    write_json(path, {"format": FORMAT} | to_json(record.facts) | to_json(record.judgement))
 
 
 def read_run(path: Path) -> RunRecord:
@@ -158,5 +170,4 @@ def read_run(path: Path) -> RunRecord:
 
 def run_of(values: dict[str, Any]) -> RunRecord:
     """The record that JSON values of format 2 hold. Raises ValueError when they do not."""
-    generalisation = from_json(Generalisation, values["generalisation"]) if values.get("generalisation") else None
-    return RunRecord(from_json(RunFacts, values), from_json(Judgement, values), generalisation)
+    return RunRecord(from_json(RunFacts, values), from_json(Judgement, values))

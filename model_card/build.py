@@ -11,14 +11,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from data_prep.text import number, write_text
 from judging.limits import gaps
 from judging.record import Gap
-from judging.run import DataFacts, ModelFacts, TrainingFacts
+from judging.run import DataFacts, Fitted, ModelFacts, TrainingFacts
 from model_card import tables
-from model_card.generalisation import generalisation_section
 from model_card.record import Record
 
 _TRUST = ", trust_remote_code=True"
 # Architectures whose code, or feature extractor's code as well, is saved beside the weights.
-_OWN_MODELS, _OWN_EXTRACTORS = frozenset(["compact-speech-detector"]), frozenset(["spectrogram"])
+_OWN_MODELS, _OWN_EXTRACTORS = frozenset(["compact-encoder-detector"]), frozenset(["spectrogram"])
 _HUB_METRICS = {"roc_auc": "roc_auc", "eer": "eer", "accuracy": "accuracy", "f1_fake": "f1"}
 
 
@@ -49,7 +48,6 @@ def render_card(record: Record, name: str) -> str:
         origin=_origin(model, facts.training),
         trust=_TRUST if model.model_type in _OWN_MODELS | _OWN_EXTRACTORS else "",
         extractor_trust=_TRUST if model.model_type in _OWN_EXTRACTORS else "",
-        generalisation=generalisation_section(record.run.generalisation),
         card_notes=facts.card_notes or "",
         max_duration_s=facts.max_duration_s,
         window_s=detector.get("window_s"),
@@ -58,6 +56,8 @@ def render_card(record: Record, name: str) -> str:
         threshold_rule=(threshold.rule or "an unnamed rule").replace("_", " "),
         threshold_split=threshold.split or "clips that nobody recorded",
         kept=_kept(facts.training),
+        resampled="pages" if facts.training.pages_held_out else "recordings",
+        parts_table=tables.parts_table(record),
         results_table=tables.results_table(record),
         confusion=tables.confusion_table(record),
         control_table=tables.control_table(record),
@@ -117,34 +117,39 @@ def _metadata(record: Record, name: str, found: list[Gap]) -> ModelCardData:
 
 def _origin(model: ModelFacts, training: TrainingFacts) -> str:
     sized = f"A `{model.class_name}` of {model.parameters:,} parameters"
-    if training.method == "convex":
-        return (
-            f"{sized}: fixed front ends (the linear spectrum; "
-            "the first stages of Whisper's encoder), summed up over the clip, with a linear head each."
-        )
     if model.from_scratch:
         return f"{sized}, trained from scratch."
-    return f"{sized}, fine-tuned from {model.base_model or 'a local checkpoint'}."
+    source = model.base_model or "a local checkpoint"
+    if training.method == "stacked":
+        return f"{sized}: low layers of the encoder of {source}, fine-tuned, pooled with attention, and a linear head."
+    return f"{sized}, fine-tuned from {source}."
 
 
 def _kept(training: TrainingFacts) -> str:
     """Which weights were measured, and what "validation" means."""
-    if training.method == "convex":
-        fitted = training.fitted
-        return (
-            "The fit is convex: it has one solution, and nothing was picked by its score. Validation: all clips of "
-            "train and validation, each scored by heads that never met its generator family, its recording campaign or "
-            "its speaker. Test: by heads fitted on train and validation. The heads in this folder were then fitted on "
-            f"the usable clips of all splits, {fitted.real} real and {fitted.fake} fake and {fitted.pairs} "
-            f"same-clip pairs ({fitted.left_out} clips left out), and keep that threshold and calibration; they "
-            "would flatter themselves on test."
-        )
+    if training.method == "stacked" and training.fitted is not None:
+        return _kept_of_stacked(training.fitted, training.steps)
     if training.best_step is None:
         return "Which checkpoint was kept is not recorded."
     best = training.best_metric
     if training.best_value is not None:
         best += f" {number(training.best_value)}"
     return f"Of the restored best checkpoint (step {training.best_step} of {training.steps}, validation {best})."
+
+
+def _kept_of_stacked(fitted: Fitted, steps: int | None) -> str:
+    clips = f"{fitted.real:,} human and {fitted.fake:,} fake clips of {fitted.pages} pages"
+    clips += f" and {fitted.generators} generators"
+    models = f"the mean of {fitted.models} models" if fitted.models > 1 else "one model"
+    kept = f"after {steps} steps; no step of it was picked by its score"
+    if not fitted.folds:
+        return f"This is {models} fitted on {clips}, {kept}."
+    return (
+        "Validation: the clips of all splits, each scored by a model that was fitted without its page and without "
+        f"every generator on that page ({fitted.folds} folds of pages). The detector in this folder is {models} fitted "
+        f"on all of them, {clips} ({fitted.left_out:,} more were left out), {kept}. It keeps the threshold and "
+        "calibration found with the folds, whose models met fewer pages than it."
+    )
 
 
 def _data_note(data: DataFacts) -> str:

@@ -9,12 +9,11 @@ from typing import Any
 
 from data_prep.errors import UserError
 from judging.limits import Evidence
-from judging.record import OUT_OF_DOMAIN, Across, Base, ClassFacts, ClipFacts, JudgedSet
+from judging.record import Base, JudgedSet
 from judging.report import Report, read_report
 from judging.run import RESULTS, RunRecord, read_run
 
 REPORT_PLACES = ("report.json", "report/report.json")  # within the detector's folder
-HELD_OUT = "held-out generators"
 
 
 @dataclass(frozen=True)
@@ -67,14 +66,12 @@ class Record:
         """The facts as the gap checks read them."""
         facts = self.run.facts
         audit = facts.data.audit
-        if facts.training.method == "convex":
-            # A convex fit judges other clips than the splits hold, and says which: nothing to compare there.
+        if facts.training.pages_held_out:
+            # What is called validation are clips of all splits: there are no counts to compare.
             audit = replace(audit, splits={})
         if self.report is not None and self.report.audit is not None:
             audit = replace(audit, shared_speakers=self.report.audit.shared_speakers)
         sets = self.sets
-        if self.run.generalisation is not None:
-            sets = sets | {HELD_OUT: _clean(self.run.generalisation.held_out)}
         return Evidence(
             sets=sets,
             audit=audit,
@@ -85,6 +82,7 @@ class Record:
             longest_s=facts.longest_s,
             unscored=self.run.judgement.unscored,
             missing=tuple(_missing(self.run)),
+            pages_held_out=facts.training.pages_held_out,
         )
 
     def _thresholds(self) -> dict[str, float | str]:
@@ -97,12 +95,6 @@ class Record:
             stated["report"] = self.report.judgement.threshold.fake_probability
         known = {place: round(value, 4) for place, value in stated.items() if value is not None}
         return known | self.run.facts.thresholds_elsewhere
-
-
-def _clean(held_out: Across) -> JudgedSet:
-    """The clips of held-out generators as they are, without a channel, as a set of its own."""
-    facts = ClipFacts(ClassFacts(held_out.real), ClassFacts(held_out.fake))
-    return JudgedSet(OUT_OF_DOMAIN, (held_out.real or 0) + held_out.fake, facts, None, held_out.channels["clean"])
 
 
 def _missing(run: RunRecord) -> list[str]:

@@ -30,8 +30,8 @@ def in_domain(record: Record) -> dict[str, JudgedSet]:
 
 
 def results_table(record: Record) -> str:
-    """Validation and test side by side."""
-    sets = in_domain(record)
+    """Validation and test side by side, after either what else was judged of it, such as its clips by telephone."""
+    sets = {name: found for name, found in record.sets.items() if found.role in (VALIDATION, TEST)}
     header = ["", *(f"{name} ({found.n} clips)" for name, found in sets.items())]
     rows = [[title, *(stated(found, key) for found in sets.values())] for key, title in METRICS.items()]
     return markdown_table(header, rows)
@@ -88,6 +88,17 @@ def generator_table(record: Record) -> str:
             rows.append([part.name, name, state, part.fake.clips, part.metrics["roc_auc"], part.metrics["fnr"]])
     header = ["generator", "set", "in training", "clips", "ROC-AUC", "fakes missed"]
     return markdown_table(header, rows) if rows else ""
+
+
+def parts_table(record: Record) -> str:
+    """Kinds and years of held-out fakes; empty where nothing was held out."""
+    found = record.sets.get(VALIDATION) if record.run.facts.training.pages_held_out else None
+    rows = [
+        [column, part.name, part.fake.clips, part.metrics["roc_auc"], part.metrics["fnr"]]
+        for column, parts in (found.breakdowns if found else {}).items()
+        for part in parts
+    ]
+    return markdown_table(["by", "part", "fake clips", "ROC-AUC", "fakes missed"], rows) if rows else ""
 
 
 def data_table(data: DataFacts) -> str:

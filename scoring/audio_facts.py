@@ -8,7 +8,7 @@ import numpy as np
 
 from data_prep.audio import SAMPLING_RATE, AudioReader
 from data_prep.measures import Measures, measure
-from data_prep.parts import MAX_DURATION_GAP_S, MAX_DURATION_GAP_SHARE
+from data_prep.stated import MAX_DURATION_GAP_S, MAX_DURATION_GAP_SHARE
 from scoring.windows import SpeechTrack
 
 MIN_EVIDENCE_S = 1.5  # of speech; less is too little to judge by

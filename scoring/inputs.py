@@ -27,7 +27,7 @@ _WAVEFORM_MODELS = frozenset(
         "unispeech-sat",
         "sew",
         "sew-d",
-        "compact-speech-detector",
+        "compact-encoder-detector",
     ]
 )
 

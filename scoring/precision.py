@@ -20,7 +20,7 @@ from scoring.linear import Int8Linear, OneDnnLinear, TokenQuantiser, has_bf16, w
 
 MAX_PROBABILITY_CHANGE = 0.02  # of a reduced precision against fp32, on the first batches of every run
 _GATED_BATCHES = 2
-_HEAD = ("projector", "classifier")  # what the transformers classifiers call what comes after the encoder
+_HEAD = ("projector", "classifier", "head")  # what comes after the encoder, in transformers' classifiers and ours
 
 
 def with_precision(model: PreTrainedModel, precision: str) -> PreTrainedModel:

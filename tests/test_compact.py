@@ -1,4 +1,4 @@
-"""The compact architecture: loads anywhere, does not mind padding or company, measures what it says it measures."""
+"""The compact architecture: loads anywhere, does not mind padding, company, level or length, hears as Whisper does."""
 
 from __future__ import annotations
 
@@ -15,17 +15,20 @@ from transformers import (
     Wav2Vec2FeatureExtractor,
     WhisperConfig,
     WhisperForAudioClassification,
+    WhisperModel,
     set_seed,
 )
 from transformers.audio_utils import mel_filter_bank
 
 from compact import CompactConfig, CompactForAudioClassification
-from compact.statistics_compact import levelled, log_mel
+from compact.features_compact import levelled, log_mel
 from data_prep.audio import load_audio
 from data_prep.errors import UserError
 from scoring.detector import Detector
 from scoring.inputs import padding_invariant, uses_padding_mask
-from training.convex_run import load_convolutions
+from training.freeze import FreezePlan, count_parameters, freeze, transformer_layers
+from training.layer_rates import layer_depths
+from training.stacked.encoder import fresh_detector
 
 # What a stranger runs: no project on the path.
 REMOTE = """
@@ -45,13 +48,17 @@ print(*logits[0].tolist(), fake)
 """
 
 
+SMALL = {
+    "channels": 32, "layers": 2, "attention_heads": 4, "inner_width": 64, "pooled_width": 24, "pooling_width": 8,
+}  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained compact detector with a head that reacts to everything."""
     set_seed(0)
-    model = CompactForAudioClassification(CompactConfig(channels=32, layers=2, attention_heads=4, inner_width=64))
-    for head in model.heads.values():
-        torch.nn.init.normal_(head.weight, std=0.1)
+    model = CompactForAudioClassification(CompactConfig(**SMALL))
+    torch.nn.init.normal_(model.head.weight, std=0.5)
     folder = tmp_path_factory.mktemp("compact") / "model"
     model.save_pretrained(folder)
     Wav2Vec2FeatureExtractor(do_normalize=False, return_attention_mask=True).save_pretrained(folder)
@@ -99,9 +106,53 @@ def test_clips_share_the_cores_without_changing_a_bit(model: CompactForAudioClas
         torch.set_num_threads(1)
 
 
-def test_level_hardly_matters(model: CompactForAudioClassification, clips: list) -> None:
+def test_level_and_offset_do_not_matter(model: CompactForAudioClassification, clips: list) -> None:
     with torch.no_grad():
-        assert torch.allclose(model(clips[0][None]).logits, model(0.5 * clips[0][None]).logits, atol=0.05)
+        expected = model(clips[0][None]).logits
+        for changed in (0.01 * clips[0], 0.3 * clips[0] + 0.1):
+            assert torch.allclose(model(changed[None]).logits, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("seconds", [0.01, 0.2, 3.0, 3.02, 90.0])
+def test_clips_of_any_length_are_cut_into_blocks_and_heard_to_their_end(
+    model: CompactForAudioClassification, seconds: float, speech: np.ndarray
+) -> None:
+    clip = torch.tensor(np.resize(speech, round(seconds * 16_000)))
+    shapes: list[torch.Size] = []
+    hook = model.layers[0].register_forward_hook(lambda _, inputs, output: shapes.append(output.shape))
+    with torch.no_grad():
+        whole = model(clip[None]).logits
+        changed = model(torch.cat([clip[:-40], clip[:40] + 0.01])[None]).logits  # the last samples are others
+    hook.remove()
+    frames, size = -(-((len(clip) + 2 * model.config.edge) // 160) // 2), model.config.block_frames
+    assert shapes[0] == (-(-frames // size), size, model.config.channels)
+    assert torch.isfinite(whole).all()
+    assert not torch.equal(whole, changed)
+
+
+def test_frames_attend_within_their_block_only(model: CompactForAudioClassification, clips: list) -> None:
+    blocks, heard = torch.randn(3, 40, 32), torch.ones(3, 40, dtype=torch.bool)
+    heard[2, 30:] = False
+    with torch.no_grad():
+        expected = model.layers[0](blocks, heard)
+        other = blocks.clone()
+        other[1] += 1.0
+        other[2, 30:] += 1.0  # not heard
+        found = model.layers[0](other, heard)
+    assert torch.allclose(found[0], expected[0], atol=1e-6)
+    assert torch.allclose(found[2, :30], expected[2, :30], atol=1e-6)
+    assert not torch.allclose(found[1], expected[1], atol=1e-2)
+
+
+def test_arithmetic_is_float32_whatever_the_weights_are_stored_in(checkpoint: Path, clips: list) -> None:
+    rounded = AutoModelForAudioClassification.from_pretrained(checkpoint).eval()
+    with torch.no_grad():
+        for tensor in (*rounded.parameters(), *rounded.buffers()):
+            tensor.copy_(tensor.half())
+    expected = logits_of(rounded, clips)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(logits_of(rounded, clips), expected)
+    assert torch.allclose(logits_of(rounded.half(), clips), expected, atol=1e-5)
 
 
 def test_saved_and_loaded_it_says_the_same(model: CompactForAudioClassification, clips: list, tmp_path: Path) -> None:
@@ -116,12 +167,33 @@ def test_silence_and_scraps_give_finite_logits(model: CompactForAudioClassificat
     assert torch.isfinite(model(clip).logits).all()
 
 
-def test_only_the_heads_learn(model: CompactForAudioClassification, clips: list) -> None:
-    fresh = CompactForAudioClassification(model.config)
-    fresh(clips[0][None], labels=torch.tensor([1])).loss.backward()
-    learned = {name for name, p in fresh.named_parameters() if p.grad is not None}
-    heads = ("conv", "spectrum", "layer1", "layer2")
-    assert learned == {f"heads.{head}.{part}" for head in heads for part in ("weight", "bias")}
+def test_with_a_frozen_encoder_pooling_and_head_learn(checkpoint: Path, clips: list) -> None:
+    model = AutoModelForAudioClassification.from_pretrained(checkpoint)
+    freeze(model, FreezePlan(feature_encoder=True))
+    assert transformer_layers(model) is model.layers
+    first = model(clips[0][None], labels=torch.tensor([1])).loss
+    first.backward()
+    learned = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None}
+    assert learned == {"pooling", "head"}
+    assert count_parameters(model)[0] == sum(
+        p.numel() for part in (model.pooling, model.head) for p in part.parameters()
+    )
+    torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.01).step()
+    assert model(clips[0][None], labels=torch.tensor([1])).loss < first
+
+
+def test_every_weight_learns_where_nothing_is_frozen(checkpoint: Path, clips: list) -> None:
+    model = AutoModelForAudioClassification.from_pretrained(checkpoint)
+    model(clips[0][None], labels=torch.tensor([1])).loss.backward()
+    for name, parameter in model.named_parameters():
+        assert torch.isfinite(parameter.grad).all(), name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+def test_layers_nearer_to_the_input_lie_deeper(model: CompactForAudioClassification) -> None:
+    depths = layer_depths(model)
+    assert (depths["conv1.weight"], depths["layers.0.fc1.weight"], depths["layers.1.fc1.weight"]) == (3, 2, 1)
+    assert depths["pooling.projections.0.weight"] == depths["head.weight"] == 0
 
 
 def test_a_stranger_loads_it_and_hears_the_same(
@@ -157,30 +229,6 @@ def numpy_frames(samples: np.ndarray, fft: int, hop: int) -> np.ndarray:
     return np.abs(np.stack([np.fft.rfft(window * padded[s : s + fft]) for s in starts], axis=1))
 
 
-def test_spectrum_statistics_equal_a_plain_recomputation(model: CompactForAudioClassification, clips: list) -> None:
-    samples = levelled(clips[0], model.config).numpy()
-    magnitude = numpy_frames(samples, 512, 128)
-    power = (magnitude**2).sum(0)
-    active = power >= 1e-4 * power.max()
-    log = np.log(magnitude + 1e-4)
-    relative = (log - log.mean(0))[:, active]
-    fine = np.log(numpy_frames(samples, 2048, 512) + 1e-5).mean(1)
-    smooth = np.convolve(np.pad(fine, 10, mode="reflect"), np.ones(21) / 21, mode="valid")
-    expected = np.concatenate(
-        [
-            relative.mean(1),
-            relative.std(1, ddof=1),
-            np.abs(log[:, 1:] - log[:, :-1]).mean(1),
-            np.abs(log[:, 2:] - 2 * log[:, 1:-1] + log[:, :-2]).mean(1),
-            np.abs(log[2:] - 2 * log[1:-1] + log[:-2])[:, active].mean(1),
-            fine - smooth,
-        ]
-    )
-    found = model.statistics(clips[0])["spectrum"].numpy()
-    assert found.shape == (model.config.spectrum_width,)
-    assert np.allclose(found, expected, atol=2e-3)
-
-
 def test_log_mel_equals_a_plain_recomputation(model: CompactForAudioClassification, clips: list) -> None:
     samples = levelled(clips[0], model.config)
     filters = mel_filter_bank(201, 80, 0.0, 8000.0, 16_000, norm="slaney", mel_scale="slaney")
@@ -192,35 +240,51 @@ def test_log_mel_equals_a_plain_recomputation(model: CompactForAudioClassificati
 
 @pytest.fixture(scope="module")
 def whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An encoder like Whisper's, small, of random weights and with room for 15 s."""
+    """An encoder like Whisper's, small, of random weights and with room for one block of 5 s."""
     set_seed(1)
     config = WhisperConfig(
-        d_model=32, encoder_layers=3, encoder_attention_heads=4, encoder_ffn_dim=64, max_source_positions=750,
-        num_mel_bins=80, decoder_layers=1, decoder_attention_heads=4, decoder_ffn_dim=64,
+        d_model=32, encoder_layers=3, encoder_attention_heads=4, encoder_ffn_dim=64, max_source_positions=250,
+        num_mel_bins=80, decoder_layers=1, decoder_attention_heads=4, decoder_ffn_dim=64, vocab_size=64,
+        pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1,
     )  # fmt: skip
     folder = tmp_path_factory.mktemp("whisper")
-    WhisperForAudioClassification(config).save_pretrained(folder)
+    WhisperModel(config).save_pretrained(folder)
     return folder
 
 
-def test_layers_are_those_of_whispers_encoder(checkpoint: Path, whisper: Path, clips: list) -> None:
-    """Statistics of the hidden states that transformers' own encoder gives for the same spectrogram."""
-    model = AutoModelForAudioClassification.from_pretrained(checkpoint).eval()
-    load_convolutions(model, str(whisper))
-    encoder = AutoModelForAudioClassification.from_pretrained(whisper).encoder.eval()
-    clip = torch.cat([clips[0]] * 8)[: 750 * 320]  # the published encoder takes exactly its full length
-    samples = levelled(clip, model.config)
+def test_the_layers_are_those_of_whispers_encoder(whisper: Path, clips: list) -> None:
+    """Their outputs are the hidden states that transformers' own encoder gives for the same spectrogram."""
+    model = fresh_detector(str(whisper), 2).eval()
+    encoder = WhisperModel.from_pretrained(whisper).encoder.eval()
+    clip = clips[1][: 250 * 320 - 2 * model.config.edge]  # the published encoder takes exactly its full length
+    found: list[torch.Tensor] = []
+    for layer in model.layers:
+        layer.register_forward_hook(lambda _, inputs, output: found.append(output[0]))
     with torch.no_grad():
-        mel = log_mel(samples, model.mel_filters, model.config)
+        mel = log_mel(levelled(clip, model.config), model.mel_filters, model.config)
         hidden = encoder(mel[None], output_hidden_states=True).hidden_states
-        found = model.statistics(clip)
+        model(clip[None])
     for number in (1, 2):
-        frames = hidden[number][0]
-        expected = torch.cat([frames.mean(0), frames.std(0), frames.diff(dim=0).abs().mean(0)])
-        assert torch.allclose(found[f"layer{number}"], expected, atol=1e-4)
+        assert torch.allclose(found[number - 1], hidden[number][0], atol=1e-4)
 
 
-def test_an_encoder_with_too_few_layers_is_refused(model: CompactForAudioClassification, whisper: Path) -> None:
-    deeper = CompactForAudioClassification(CompactConfig(channels=32, layers=4, attention_heads=4, inner_width=64))
-    with pytest.raises(UserError, match="cannot take the convolutions from"):
-        load_convolutions(deeper, str(whisper))
+@pytest.mark.parametrize("kind", [WhisperForAudioClassification, CompactForAudioClassification])
+def test_an_encoder_is_taken_from_a_classifier_or_a_compact_detector_too(
+    kind: type, whisper: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    source = checkpoint
+    if kind is WhisperForAudioClassification:
+        source = tmp_path
+        kind.from_pretrained(whisper).save_pretrained(source)
+    given = kind.from_pretrained(source)
+    taken = fresh_detector(str(source), 1)
+    assert taken.config.layers == 1
+    expected = getattr(given, "encoder", given).layers[0].fc1.weight
+    assert torch.equal(taken.layers[0].fc1.weight, expected)
+
+
+def test_an_encoder_that_lacks_layers_or_is_no_whisper_is_refused(whisper: Path, tiny_checkpoint: Path) -> None:
+    with pytest.raises(UserError, match="it has 3 layers, fewer than 4"):
+        fresh_detector(str(whisper), 4)
+    with pytest.raises(UserError, match="its model_type is wav2vec2.*expected a Whisper model"):
+        fresh_detector(str(tiny_checkpoint), 1)

@@ -98,12 +98,14 @@ def test_what_it_needs_is_said(change: object, sentence: str, named: Path, train
         leave_one_generator_out(str(tmp_path), read_splits(str(named)), tmp_path)
 
 
-def test_the_detector_in_the_box_is_refused_before_anything_is_scored(
+def test_a_recipe_that_holds_generators_out_itself_is_refused_before_anything_is_scored(
     named: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["report", "--model", default_model(), "--dataset", str(named), "--output", str(tmp_path / "out")]
+    model = shutil.copytree(default_model(), tmp_path / "stacked")
+    (model / "recipe.yaml").write_text("stacked: {folds: 5}")
+    command = ["report", "--model", str(model), "--dataset", str(named), "--output", str(tmp_path / "out")]
     assert main([*command, "--leave-one-generator-out"]) == 2
     shown = capsys.readouterr().err
-    assert "recipe with `convex:`, which holds out whole families of generators by itself" in shown
+    assert "recipe with `stacked:`, which holds out pages with every generator on them by itself" in shown
     assert "test:" not in shown  # no bar of scoring
     assert not (tmp_path / "out").exists()

@@ -8,10 +8,11 @@ import pytest
 from conftest import ROOT, run, tiny_config
 from transformers import AutoConfig, AutoModelForAudioClassification
 
+from compact import CompactConfig
 from data_prep.errors import UserError
 from training.arguments import parse_recipe
 from training.freeze import FreezePlan, count_parameters, freeze, on_meta, transformer_layers
-from training.model import planned_config
+from training.model import build_model, planned_config
 from training.plan import dummy_input, module_rows, step_cost
 from training.recipe import freeze_plan
 
@@ -37,6 +38,16 @@ def test_recipes_train_exactly_the_stated_numbers(recipe_file: str, trained: int
     assert through_the_bottom == (recipe_file == "wav2vec2_xlsr.yaml")
     assert "wav2vec2.encoder.layers.12" in cost.on_path
     assert "wav2vec2.feature_extractor.conv_layers.6" not in cost.on_path
+
+
+def test_operations_of_the_compact_detector_are_counted_up_to_its_frozen_encoder() -> None:
+    config = CompactConfig(channels=32, layers=2, attention_heads=2, inner_width=64)
+    model = on_meta(build_model, config)
+    freeze(model, FreezePlan(feature_encoder=True))
+    cost = step_cost(model, dummy_input(config, 2, 3.0))
+    assert 0 < cost.backward < cost.forward
+    assert "pooling.attention_in" in cost.on_path
+    assert not any(name.startswith(("layers", "conv")) for name in cost.on_path)
 
 
 def test_plan_prints_and_exits_without_data_weights_or_network() -> None:

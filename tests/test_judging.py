@@ -18,11 +18,22 @@ from evaluation.intervals import Estimate
 from evaluation.metrics import detection_metrics
 from judging.clips import ScoredClips
 from judging.codec import from_json, to_json
-from judging.judge import OF_PROBABILITY, Judge, compare, drawn, estimates, facts, measure_set
+from judging.judge import OF_PROBABILITY, Judge, compare, drawn, facts, measure_set
 from judging.limits import Evidence, gaps
-from judging.record import Across, Audit, Base, FalseAlarms, Families, Generalisation, Judgement, Strangers, Threshold
+from judging.record import Audit, Base, Judgement, Threshold
 from judging.report import REPORT, History, Report, System, read_report, write_report_json
-from judging.run import RESULTS, DataFacts, ModelFacts, Module, RunFacts, RunRecord, TrainingFacts, read_run, write_run
+from judging.run import (
+    RESULTS,
+    DataFacts,
+    Fitted,
+    ModelFacts,
+    Module,
+    RunFacts,
+    RunRecord,
+    TrainingFacts,
+    read_run,
+    write_run,
+)
 
 ROOT = Path(__file__).parents[1]
 SHIPPED, SYSTEM_E = ROOT / "checkpoints" / "compact", ROOT / "tests" / "data" / "system_e"
@@ -60,23 +71,16 @@ def judgement(judge: Judge) -> Judgement:
     return Judgement(judge.threshold, judge.decisions, found, base, 20, 3, ("mind the gap",))
 
 
-def held_out() -> Generalisation:
-    auc = estimates(clips(3), 0.0, ("roc_auc", "recall_real", "recall_fake"), 20)
-    row = Across("kokoro", None, 7, {"clean": auc, "clean without pairs": {"roc_auc": Estimate(0.5)}})
-    families = Families((row,), {"clean": 0.75})
-    return Generalisation(
-        (("a", "b"), ("c",)), families, row, Strangers(families, row), FalseAlarms(2, "codec", 0.1, 9), row, (row,),
-        None, ("p225",),
-    )  # fmt: skip
-
-
 def test_every_record_reads_back_as_it_was_written(judgement: Judgement, tmp_path: Path) -> None:
     known = facts(clips(1).labels, clips(1).facts)
     model = ModelFacts(None, True, "Wav2Vec2Model", "wav2vec2", 7, 3, (Module("encoder", 7, True),))
-    data, training = DataFacts("made up", {"train": known}, 0), TrainingFacts(steps=2, history=({"loss": 0.5},))
+    data, training = (
+        DataFacts("made up", {"train": known}, 0),
+        TrainingFacts(steps=2, history=({"loss": 0.5},), fitted=Fitted(3, 4, 1, 2, 2, 6, 5)),
+    )
     elsewhere = {"card": 0.5, "handler": "argmax"}
     made_by = RunFacts(None, "apache-2.0", 13.0, {"seed": 1}, model, data, training, {"python": "3"})
-    run = RunRecord(replace(made_by, thresholds_elsewhere=elsewhere), judgement, held_out())
+    run = RunRecord(replace(made_by, thresholds_elsewhere=elsewhere), judgement)
     write_run(tmp_path / RESULTS, run)
     assert read_run(tmp_path / RESULTS) == run
     report = Report(
@@ -141,7 +145,7 @@ def test_records_of_an_earlier_format_lose_no_number(folder: Path) -> None:
     raw = json.loads((folder / RESULTS).read_text())
     record = read_run(folder / RESULTS)
     kept = numbers(to_json(record))
-    for name in ("validation", "test", "generalisation", "decisions", "data", "recipe", "training"):
+    for name in ("validation", "test", "decisions", "data", "recipe", "training"):
         assert numbers(raw.get(name, {})) <= kept, name
     assert record.judgement.threshold.fake_probability == pytest.approx(raw["threshold"]["fake_probability"], abs=1e-12)
     for name, found in record.judgement.sets.items():

@@ -13,11 +13,13 @@ from conftest import ROOT, run, save_tiny, tiny_config
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForAudioClassification, set_seed
 
+from compact import CompactConfig
 from data_prep.errors import UserError
 from train_wav2vec2 import main
 from training.arguments import parse_recipe
 from training.freeze import FreezePlan, count_parameters, freeze
 from training.lora import LoraOptions, add_lora, merge_lora
+from training.model import build_model
 from training.plan import module_rows
 
 RECIPE = ROOT / "configs" / "wav2vec2_xlsr_lora.yaml"
@@ -74,7 +76,18 @@ def test_layers_of_other_families_are_found_too(kind: str) -> None:
         small |= {"num_conv_pos_embedding_groups": 4}
     model = AutoModelForAudioClassification.from_config(AutoConfig.for_model(kind, **small))
     add_lora(model, LoraOptions(r=2, target_modules=("q_proj", "query")))
-    assert sum(".lora_A" in n for n, p in model.named_parameters() if p.requires_grad) == 2
+    trained = [n for n, p in model.named_parameters() if p.requires_grad]
+    assert sum(".lora_A" in n for n in trained) == 2
+    assert any(n.startswith("classifier") for n in trained)
+
+
+def test_adapters_leave_the_compact_detectors_pooling_and_head_to_train() -> None:
+    model = build_model(CompactConfig(channels=32, layers=2, attention_heads=2, inner_width=32))
+    freeze(model, FreezePlan(encoder_layers=1))
+    add_lora(model, LoraOptions(r=2))
+    trained = [n for n, p in model.named_parameters() if p.requires_grad]
+    assert {n.split(".")[0] for n in trained if ".lora_" not in n} == {"pooling", "head"}
+    assert {n.partition(".self_attn.")[0] for n in trained if ".lora_" in n} == {"layers.1"}
 
 
 @pytest.mark.slow

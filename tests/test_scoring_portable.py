@@ -72,15 +72,15 @@ def test_an_exported_compact_detector_takes_clips_of_any_length(tmp_path: Path, 
         pytest.importorskip(package)
     set_seed(0)
     model = CompactForAudioClassification(
-        CompactConfig(channels=16, layers=1, attention_heads=2, inner_width=32, fine_fft=1024)
+        CompactConfig(channels=16, layers=2, attention_heads=2, inner_width=32, pooled_width=8, block_frames=100)
     )
-    for head in model.heads.values():
-        torch.nn.init.normal_(head.weight, std=0.02)
+    torch.nn.init.normal_(model.head.weight, std=0.5)
     source, folder = tmp_path / "source", tmp_path / "exported"
     model.save_pretrained(source)
     Wav2Vec2FeatureExtractor(do_normalize=False, return_attention_mask=True).save_pretrained(source)
     original = Detector.from_pretrained(source)
-    clips = [speech[:8000], speech[500:40_621], speech[:64_000], 0.1 * speech[:8000]]  # two of them of one length
+    # Two of one length, one of exactly two blocks, and one longer than any window.
+    clips = [speech[:8000], speech[500:40_621], speech[:64_000], 0.1 * speech[:8000], speech[:250_000]]
     expected = original.fake_logits(clips)
     assert np.ptp(expected) > 0.05
     export(original.checkpoint, "onnx", folder)

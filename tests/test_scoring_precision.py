@@ -77,7 +77,8 @@ def test_the_given_model_stays_as_it_is(tiny_checkpoint: Path) -> None:
 def test_float32_stays_exact_where_only_the_products_are_faster() -> None:
     given = load_checkpoint(default_model(), "cpu").model
     faster = with_precision(given, "fp32")
-    assert sum(isinstance(m, OneDnnLinear) for m in faster.modules()) == 12  # 6 for each of Whisper's two layers
+    assert not any(getattr(m, "always_float32", False) for n, m in faster.named_modules() if n != "head")
+    assert sum(isinstance(m, OneDnnLinear) for m in faster.modules()) >= 6 * given.config.layers
     clip = torch.tensor(load_audio(PATHS[0])[:60_000])[None]
     with torch.inference_mode():
         assert torch.allclose(faster(clip).logits, given(clip).logits, atol=1e-5)

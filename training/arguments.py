@@ -23,7 +23,7 @@ from training.objective import REPORTED
 from training.recipe import Recipe, RecipeArguments, nearest_name
 
 # Mappings in the YAML that are passed on whole; on the command line: --set architecture.hidden_size=64
-MAPPING_KEYS = ("architecture", "model_overrides", "feature_extractor", "lora", "convex", "search")
+MAPPING_KEYS = ("architecture", "model_overrides", "feature_extractor", "lora", "stacked", "search")
 # Mappings whose keys are options of their own: `freeze: {encoder_layers: 12}` is --freeze_encoder_layers 12.
 FLATTENED_KEYS = ("freeze",)
 
@@ -167,14 +167,7 @@ def _plateau(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_yaml(path: str, known: Iterable[str]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read the config {path} ({error.strerror}); shipped ones are in configs/") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds no keys; expected a mapping such as `learning_rate: 3e-5`")
+    content = _content(path)
     mappings = {key: content.pop(key, None) or {} for key in MAPPING_KEYS}
     for key in FLATTENED_KEYS:
         for name, value in (content.pop(key, None) or {}).items():
@@ -187,6 +180,27 @@ def _read_yaml(path: str, known: Iterable[str]) -> tuple[dict[str, Any], dict[st
             raise UserError(f"unknown key {key} in {path}{nearest}")
     # A number such as 3e-5 is a string in YAML 1.1; argparse converts string defaults as it does arguments.
     return content, mappings
+
+
+def _content(path: str, inner: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """What a YAML file holds, on top of the one beside it that its `extends:` names; mappings are joined key by key."""
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read the config {path} ({error.strerror}); shipped ones are in configs/") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds no keys; expected a mapping such as `learning_rate: 3e-5`")
+    base = content.pop("extends", None)
+    if base is None:
+        return content
+    place = Path(path).resolve()
+    if place in inner:
+        raise UserError(f"{path} extends itself")
+    below = _content(str(place.parent / str(base)), (*inner, place))
+    joined = {k: below[k] | v for k, v in content.items() if isinstance(v, dict) and isinstance(below.get(k), dict)}
+    return below | content | joined
 
 
 def _apply_set(mappings: dict[str, dict[str, Any]], settings: list[str]) -> dict[str, dict[str, Any]]:

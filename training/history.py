@@ -37,7 +37,8 @@ def write_history(folder: Path, training: TrainingFacts) -> None:
             axes.set_xlabel("step")
             if best_step is not None:
                 axes.axvline(best_step, color=MUTED, lw=1, ls="--", label="kept checkpoint")
-            axes.legend()
+            if axes.lines:
+                axes.legend()
         figure.savefig(folder / "training_history.png", dpi=130, metadata={"Software": None})
 
 

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from data_prep.errors import UserError
 from training.freeze import freeze, transformer_layers
+from training.layer_rates import layer_depths
 from training.recipe import Recipe, freeze_plan
 
 
@@ -89,6 +90,9 @@ def add_lora(model: PreTrainedModel, options: LoraOptions) -> None:
             f"{found}; name some that are there, in layers that are trained"
         )
     within = {id(p) for p in model.base_model.parameters()}
+    if model.base_model is model:  # a class without a base model: its head is what comes after the layers
+        depths = layer_depths(model)
+        within = {id(p) for name, p in model.named_parameters() if depths[name] > 0}
     head = [p for p in model.parameters() if p.requires_grad and id(p) not in within]
     settings = {"r": options.r, "lora_alpha": options.alpha, "lora_dropout": options.dropout}
     inject_adapter_in_model(LoraConfig(target_modules=chosen, **settings), model)  # freezes all but the adapters

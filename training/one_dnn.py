@@ -19,6 +19,13 @@ def _linear(rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None 
     return torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
 
 
+def one_dnn_linear(rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """F.linear of float32 rows (rows, in) on a CPU, with gradients; torch's own where it was built without oneDNN."""
+    if not torch.backends.mkldnn.is_available():
+        return nn.functional.linear(rows, weight, bias)
+    return _OneDnnProduct.apply(rows, weight, bias)
+
+
 def use_one_dnn(model: nn.Module) -> None:
     """Let every linear layer of `model` take this way, in place; weights and names stay.
 
@@ -28,14 +35,14 @@ def use_one_dnn(model: nn.Module) -> None:
     if not torch.backends.mkldnn.is_available():
         return
     for module in model.modules():
-        if type(module) is nn.Linear:
+        if type(module) is nn.Linear or getattr(module, "always_float32", False):
             module.forward = types.MethodType(_forward, module)
 
 
 def _forward(self: nn.Linear, hidden: torch.Tensor) -> torch.Tensor:
     plain = hidden.device.type == "cpu" and hidden.dtype == self.weight.dtype == torch.float32
     if not plain or torch.is_autocast_enabled("cpu"):
-        return nn.functional.linear(hidden, self.weight, self.bias)
+        return type(self).forward(self, hidden)
     # A view made outside may be written into, as SpecAugment does; one made inside may not.
     product = _OneDnnProduct.apply(hidden.reshape(-1, hidden.shape[-1]), self.weight, self.bias)
     return product.view(*hidden.shape[:-1], -1)

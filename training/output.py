@@ -18,9 +18,10 @@ from data_prep.hub import first_line
 from judging.run import RESULTS, RunRecord, write_run
 from training.darts_options import ARCHITECTURE_FILE, PICTURE_FILE, STATE_FILE
 from training.recipe import Recipe
+from training.stacked.options import STATE as STACKED_STATE
 
 # recipe.yaml names folders of this machine; results.json and the card hold the recipe without them.
-_NOT_PUSHED = ["recipe.yaml", "checkpoint-*", "prefix_cache/*", "runs/*", "*.bin", STATE_FILE]
+_NOT_PUSHED = ["recipe.yaml", "checkpoint-*", "prefix_cache/*", "runs/*", "*.bin", "*.part", STATE_FILE, STACKED_STATE]
 RECIPE_FILE = "recipe.yaml"
 
 
@@ -44,7 +45,7 @@ def prepare_output(recipe: Recipe) -> str | None:
         if not Path(asked, "trainer_state.json").is_file():
             raise UserError(f"--resume_from_checkpoint {asked} is not a checkpoint (no trainer_state.json in it)")
         checkpoint = str(asked)
-    elif checkpoint and _recorded(folder) != _normalised(recipe.values):
+    elif (checkpoint or (folder / STACKED_STATE).is_file()) and _recorded(folder) != _normalised(recipe.values):
         raise UserError(
             f"{folder} holds an unfinished run of another recipe or dataset (see {RECIPE_FILE} there); "
             "give another --output_dir, or --overwrite to discard it"
@@ -72,6 +73,7 @@ def save_detector(
         halve_losslessly(folder / "model.safetensors")
     extractor.save_pretrained(folder)
     write_run(folder / RESULTS, results)
+    (folder / STACKED_STATE).unlink(missing_ok=True)  # gigabytes that nothing more is done with
 
 
 def halve_losslessly(path: Path) -> None:
@@ -106,7 +108,7 @@ def push(folder: Path, repo_id: str | None) -> str:
 def _discard(folder: Path) -> None:
     for checkpoint in folder.glob("checkpoint-*"):
         shutil.rmtree(checkpoint)
-    for name in (RESULTS, RECIPE_FILE, ARCHITECTURE_FILE, PICTURE_FILE):
+    for name in (RESULTS, RECIPE_FILE, ARCHITECTURE_FILE, PICTURE_FILE, STACKED_STATE):
         (folder / name).unlink(missing_ok=True)
     for state in folder.glob(STATE_FILE):
         state.unlink()

@@ -30,13 +30,9 @@ def load_outside(recipe: Recipe) -> dict[str, Dataset]:
     """The recipe's out-of-domain sets by their folders' own names: the test split where there is one, else all of it.
 
     Raises:
-        UserError: see `read_splits`; two sets of one name, or one without both classes; a convex fit.
+        UserError: see `read_splits`; two sets of one name, or one without both classes.
     """
     found: dict[str, Dataset] = {}
-    if recipe.convex and recipe.arguments.ood_dataset:
-        raise UserError(
-            "--ood_dataset goes with gradient training; give --ood to `python -m evaluation report` instead"
-        )
     for given in recipe.arguments.ood_dataset or []:
         name = Path(given).resolve().name if Path(given).exists() else given
         if name in found or name in ("train", "validation", "test"):

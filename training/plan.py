@@ -20,7 +20,7 @@ from training.model import build_model, load_feature_extractor
 from training.recipe import Recipe
 
 _ADAPTER, _ADAPTED = ".lora_", ".base_layer."  # parts of their names that peft gives the parameters
-_LAYER = re.compile(r"^(.*\.layers?)\.(\d+)\.")
+_LAYER = re.compile(r"^((?:.*\.)?layers?)\.(\d+)\.")
 
 
 @dataclass(frozen=True)

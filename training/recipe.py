@@ -138,7 +138,7 @@ class Recipe:
     model_overrides: dict[str, Any]
     feature_extractor: dict[str, Any]
     lora: dict[str, Any]  # not empty: training.lora.LoraOptions
-    convex: dict[str, Any]  # not empty: heads are fitted as training.convex_run does, without gradient steps
+    stacked: dict[str, Any]  # not empty: training.stacked fits several models at once
     search: dict[str, Any]  # not empty: training.darts_run first searches what is trained
     values: dict[str, Any]
     precision: str
@@ -157,7 +157,7 @@ def public_values(values: dict[str, Any]) -> dict[str, Any]:
     for name in ("dataset", "model_name_or_path"):
         if kept.get(name) and os.path.exists(kept[name]):
             kept[name] = os.path.basename(os.path.abspath(kept[name]))
-    source = kept.get("convex", {}).get("convolutions")
-    if source and os.path.isabs(source):
-        kept["convex"] = kept["convex"] | {"convolutions": os.path.basename(source)}
+    source = kept.get("stacked", {}).get("encoder")
+    if source and os.path.exists(source):
+        kept["stacked"] = kept["stacked"] | {"encoder": os.path.basename(os.path.abspath(source))}
     return kept

@@ -8,7 +8,7 @@ import numpy as np
 from accelerate import PartialState
 from accelerate.utils import gather_object
 from datasets import Dataset
-from transformers import Trainer
+from transformers import FeatureExtractionMixin, PreTrainedModel, Trainer
 
 from data_prep.labels import fake_index
 from scoring.checkpoint import Checkpoint, load_checkpoint
@@ -27,11 +27,7 @@ def score_of_trained(trainer: Trainer, recipe: Recipe) -> Score:
     The model leaves the trainer's mixed precision for good; LoRA has to be merged before.
     """
     model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False, keep_torch_compile=False)
-    own = recipe.arguments
-    checkpoint = Checkpoint(
-        model.eval(), trainer.processing_class, fake_index(model.config.id2label), None, own.window_s, own.hop_s
-    )
-    return _shared(checkpoint, str(trainer.args.device), recipe)
+    return _shared(detector_in_training(model, trainer.processing_class, recipe))
 
 
 def score_of_start(recipe: Recipe) -> Score:
@@ -40,13 +36,34 @@ def score_of_start(recipe: Recipe) -> Score:
     Raises:
         UserError: it cannot be scored with; see `load_checkpoint`.
     """
-    device = str(recipe.training.device)
-    return _shared(load_checkpoint(recipe.arguments.model_name_or_path, device), device, recipe)
+    checkpoint = load_checkpoint(recipe.arguments.model_name_or_path, str(recipe.training.device))
+    return _shared(Detector(checkpoint, _options(recipe)))
 
 
-def _shared(checkpoint: Checkpoint, device: str, recipe: Recipe) -> Score:
-    options = ScoringOptions(device=device, batch_size=recipe.training.per_device_eval_batch_size)
-    detector = Detector(checkpoint, options)
+def detector_in_training(model: PreTrainedModel, extractor: FeatureExtractionMixin, recipe: Recipe) -> Detector:
+    """A model, on the device it is trained on, with the windows that its checkpoint will store."""
+    own = recipe.arguments
+    index = fake_index(model.config.id2label)
+    return Detector(Checkpoint(model.eval(), extractor, index, None, own.window_s, own.hop_s), _options(recipe))
+
+
+def scores_of(detector: Detector) -> Score:
+    """Scores by a detector in this process alone."""
+
+    def score(rows: Dataset, title: str) -> np.ndarray:
+        found = score_clips(detector, rows, title)
+        found.warn_of_unscored(title)
+        return found.logits
+
+    return score
+
+
+def _options(recipe: Recipe) -> ScoringOptions:
+    training = recipe.training
+    return ScoringOptions(device=str(training.device), batch_size=training.per_device_eval_batch_size)
+
+
+def _shared(detector: Detector) -> Score:
     state = PartialState()
 
     def score(rows: Dataset, title: str) -> np.ndarray:

@@ -40,7 +40,8 @@ def format_results(results: RunRecord, folder: Path) -> str:
     threshold = judgement.threshold
     rule = (threshold.rule or "an unnamed rule").replace("_", " ")
     lines.append(f"{'threshold':<20}fake_probability >= {threshold.fake_probability:.4f} ({rule}, on validation)")
-    lines.append("[low, high]: 95 % intervals over recordings")
+    resampled = "pages" if results.facts.training.pages_held_out else "recordings"
+    lines.append(f"[low, high]: 95 % intervals over {resampled}")
     notes = {found.metrics[key].warning for found in columns.values() for _, key in _ROWS}
     lines += [f"note: {note}" for note in sorted(notes - {None})]
     lines += [f"warning: {warning}" for warning in judgement.warnings]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -14,28 +14,10 @@ from transformers.audio_utils import mel_filter_bank
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from .configuration_compact import CompactConfig
-from .encoder_compact import EncoderLayer, positions
-from .statistics_compact import frame_statistics, levelled, log_mel, spectrum_statistics
+from .encoder_compact import EncoderLayer, Linear, StagePooling, positions
+from .features_compact import levelled, log_mel
 
 _RATE = 16_000
-
-
-class LinearHead(nn.Module):
-    """clip((x - mean) / std) @ weight + bias. Weight and bias train; mean and deviation were measured once."""
-
-    def __init__(self, width: int, clip: float) -> None:
-        super().__init__()
-        self.clip = clip
-        # Persistent: what is not in the file would be garbage after from_pretrained.
-        self.register_buffer("mean", torch.zeros(width))
-        self.register_buffer("std", torch.ones(width))
-        self.weight = nn.Parameter(torch.zeros(width))
-        self.bias = nn.Parameter(torch.zeros(1))
-
-    def forward(self, statistics: Tensor) -> Tensor:
-        """(clips, width) to (clips,), in float32."""
-        standard = (statistics - self.mean.float()) / self.std.float()
-        return standard.clamp(-self.clip, self.clip) @ self.weight.float() + self.bias.float()
 
 
 class CompactPreTrainedModel(PreTrainedModel):
@@ -45,20 +27,18 @@ class CompactPreTrainedModel(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """A head that says nothing; convolutions and filters keep what their constructors gave them."""
-        if isinstance(module, LinearHead):
-            nn.init.zeros_(module.weight)
-            nn.init.zeros_(module.bias)
-            nn.init.zeros_(module.mean)
-            nn.init.ones_(module.std)
+        """A head that says little; all else keeps what its constructor gave it."""
+        if isinstance(module, CompactForAudioClassification):
+            nn.init.normal_(module.head.weight, std=0.1 / module.head.in_features**0.5)
+            nn.init.zeros_(module.head.bias)
 
 
 class CompactForAudioClassification(CompactPreTrainedModel):
-    """Fixed front ends, each summed up over the clip, each with a linear head; the logit is the sum of the heads.
+    """Convolutions and low transformer layers of Whisper's encoder, pooled over the clip, with one linear head.
 
-    "conv": the first two convolutions of Whisper's encoder (strides 1 and 2, GELU) on its log-mel spectrogram.
-    "spectrum": the linear spectrum. "layer1", "layer2", …: the transformer layers of Whisper's encoder that follow.
-    All arithmetic is float32, whatever the weights are stored in.
+    The head gives the log-odds of fake. Frames attend to each other within blocks of `config.block_frames`, whose
+    positions start anew; pooling is over all frames of the clip. All arithmetic is float32, whatever the weights are
+    stored in.
     """
 
     def __init__(self, config: CompactConfig) -> None:
@@ -69,35 +49,34 @@ class CompactForAudioClassification(CompactPreTrainedModel):
         filters = mel_filter_bank(
             config.mel_fft // 2 + 1, config.mel_bins, 0.0, _RATE / 2, _RATE, norm="slaney", mel_scale="slaney"
         )
+        # Persistent: what is not in the file would be garbage after from_pretrained.
         self.register_buffer("mel_filters", torch.tensor(filters.T, dtype=torch.float32))
         self.layers = nn.ModuleList(
             EncoderLayer(config.channels, config.attention_heads, config.inner_width) for _ in range(config.layers)
         )
-        widths = {"conv": config.conv_width, "spectrum": config.spectrum_width}
-        widths |= {f"layer{number + 1}": config.conv_width for number in range(config.layers)}
-        self.heads = nn.ModuleDict({name: LinearHead(width, config.clip) for name, width in widths.items()})
+        self.pooling = StagePooling(config.layers + 1, config.channels, config.pooled_width, config.pooling_width)
+        self.head = Linear(2 * config.pooled_width, 1)
         self.post_init()
-        self.freeze_feature_encoder()
 
     def freeze_feature_encoder(self) -> None:
-        """Whisper's part stays as it is; gradients never pass through the statistics anyway."""
+        """Whisper's part stays as it is; pooling and head learn."""
         for module in (self.conv1, self.conv2, self.layers):
             module.requires_grad_(False)
 
-    @torch.no_grad()
-    def statistics(self, samples: Tensor) -> dict[str, Tensor]:
-        """The measurements on one clip of shape (samples,) at 16 kHz: a vector for each head, by its name."""
-        samples = levelled(samples, self.config)
-        # Autocast would round the spectra, whose finest differences are what is looked for.
-        with torch.autocast(samples.device.type, enabled=False):
-            frames = self._convolutions(log_mel(samples, self.mel_filters.float(), self.config)[None])[0].T
-            found = {"conv": frame_statistics(frames), "spectrum": spectrum_statistics(samples, self.config)}
-            if self.layers:
-                frames = frames + positions(*frames.shape, frames.device)
-            for number, layer in enumerate(self.layers):
-                frames = layer(frames)
-                found[f"layer{number + 1}"] = frame_statistics(frames)
-            return found
+    def summary(self, samples: Tensor) -> Tensor:
+        """One clip, shape (samples,) at 16 kHz, as the vector of shape (2 pooled_width,) that the head reads."""
+        with _without_autocast(samples.device):
+            mel = log_mel(levelled(samples, self.config), self.mel_filters.float(), self.config)
+            frames = self._convolutions(mel[None])[0].T
+            count, size = frames.shape[0], self.config.block_frames
+            missing = (size - count % size) % size  # in this form it can be exported
+            blocks = functional.pad(frames, (0, 0, 0, missing)).unflatten(0, (-1, size))
+            heard = (torch.arange(count + missing, device=frames.device) < count).unflatten(0, (-1, size))
+            blocks = blocks + positions(size, frames.shape[1], frames.device)
+            stages = [blocks]
+            for layer in self.layers:
+                stages.append(layer(stages[-1], heard))
+            return self.pooling([stage.flatten(0, 1)[:count] for stage in stages])
 
     def forward(
         self,
@@ -122,10 +101,9 @@ class CompactForAudioClassification(CompactPreTrainedModel):
             counts = attention_mask.sum(dim=1).tolist()
         clips = [clip[:count] for clip, count in zip(input_values, counts, strict=True)]
         with _one_thread_a_clip(input_values.device, len(clips)) as apply:
-            found = list(apply(self.statistics, clips))
-        with torch.autocast(input_values.device.type, enabled=False):
-            parts = [head(torch.stack([one[name] for one in found])) for name, head in self.heads.items()]
-            odds = torch.stack(parts).sum(0)
+            found = list(apply(self.summary, clips))
+        with _without_autocast(input_values.device):
+            odds = self.head(torch.stack(found))[:, 0]
             logits = torch.stack([-odds / 2, odds / 2], dim=1)
         loss = None if labels is None else functional.cross_entropy(logits, labels)
         if return_dict is False:
@@ -141,23 +119,35 @@ class CompactForAudioClassification(CompactPreTrainedModel):
         return functional.gelu(second)
 
 
+def _without_autocast(device: torch.device) -> AbstractContextManager:
+    """Autocast would round the spectra, whose finest differences are what is looked for."""
+    return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
+
+
 @contextmanager
 def _one_thread_a_clip(device: torch.device, clips: int) -> Iterator[Callable[..., Iterable]]:
     """A `map` over clips: on a CPU as many at a time as torch has threads, each on one core.
 
     A team of threads for the many small operations of one clip mostly waits for its slowest member; where decoding, or
-    anything else, keeps the cores busy, that made scoring ten times slower.
+    anything else, keeps the cores busy, that made scoring ten times slower. Gradients are off in the threads unless
+    they are on here.
     """
     threads = torch.get_num_threads()
-    if device.type != "cpu" or threads == 1:
+    if device.type != "cpu" or threads == 1 or torch.is_grad_enabled():
         yield map
         return
     torch.set_num_threads(1)
+    inference = torch.is_inference_mode_enabled()
+
+    def quietly(function: Callable[[Tensor], Tensor], clip: Tensor) -> Tensor:
+        with torch.inference_mode(inference), torch.no_grad():
+            return function(clip)
+
     try:
         if clips == 1:
             yield map
         else:
             with ThreadPoolExecutor(min(threads, clips), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-                yield pool.map
+                yield lambda function, given: pool.map(lambda clip: quietly(function, clip), given)
     finally:
         torch.set_num_threads(threads)
