@@ -12,11 +12,11 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from data_prep.errors import run_command
-from scoring.arguments import parse_arguments
+from deepfake.errors import run_command
+from deepfake.scoring.arguments import parse_arguments
 
 if TYPE_CHECKING:
-    from scoring.detector import Detector
+    from deepfake.scoring.detector import Detector
 
 __all__ = ["Detector", "main"]
 
@@ -25,14 +25,15 @@ def __getattr__(name: str) -> object:
     """`from infer import Detector`, without making the command line wait for PyTorch."""
     if name != "Detector":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from scoring.detector import Detector
+    from deepfake.scoring.detector import Detector
 
     return Detector
 
 
 def command() -> int:
     request = parse_arguments()
-    from scoring.command import execute  # loads PyTorch, which takes seconds: not for --help or a misspelt option
+    # loads PyTorch, which takes seconds: not for --help or a misspelt option
+    from deepfake.scoring.command import execute
 
     return execute(request)
 

@@ -13,26 +13,26 @@ from pathlib import Path
 from transformers import set_seed
 from transformers.utils.logging import disable_progress_bar
 
-from data_prep.errors import run_command
-from judging.run import RunRecord
+from deepfake.errors import run_command
+from deepfake.judging.run import RunRecord
+from deepfake.launch import start_all_processes
+from deepfake.training.arguments import parse_recipe
+from deepfake.training.data import load_splits, shared_sources
+from deepfake.training.evaluate import measure, measure_base
+from deepfake.training.history import write_history
+from deepfake.training.lora import merge_lora
+from deepfake.training.model import load_feature_extractor, load_model, planned_config, starts_as_detector
+from deepfake.training.output import prepare_output, push, save_detector
+from deepfake.training.outside import load_outside
+from deepfake.training.plan import describe_plan
+from deepfake.training.prefix import build_cache
+from deepfake.training.record import describe_run, describe_training
+from deepfake.training.scores import score_of_start, score_of_trained
+from deepfake.training.search.run import search_facts, with_architecture
+from deepfake.training.stacked.run import fit_stacked, with_encoder
+from deepfake.training.summary import format_results
+from deepfake.training.trainer import build_trainer, train_from_cache, train_or_stop
 from model_card.build import write_card
-from training.arguments import parse_recipe
-from training.darts_run import search_facts, with_architecture
-from training.data import load_splits, shared_sources
-from training.evaluate import measure, measure_base
-from training.history import write_history
-from training.launch import start_all_processes
-from training.lora import merge_lora
-from training.model import load_feature_extractor, load_model, planned_config, starts_as_detector
-from training.output import prepare_output, push, save_detector
-from training.outside import load_outside
-from training.plan import describe_plan
-from training.prefix import build_cache
-from training.record import describe_run, describe_training
-from training.scores import score_of_start, score_of_trained
-from training.stacked.run import fit_stacked, with_encoder
-from training.summary import format_results
-from training.trainer import build_trainer, train_from_cache, train_or_stop
 
 
 def train() -> None:

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from app.settings import DEFAULT_PORT, LOCAL_HOSTS, Settings
-from data_prep.errors import UserError, run_command
-from data_prep.version import add_version
-from scoring.options import ScoringOptions
+from deepfake.errors import UserError, run_command
+from deepfake.scoring.options import ScoringOptions
+from deepfake.version import add_version
 
 if TYPE_CHECKING:
-    from scoring.detector import Detector
+    from deepfake.scoring.detector import Detector
 
 _EPILOG = """\
   python -m app                                        the detector in the box, at http://127.0.0.1:7860
@@ -195,7 +195,7 @@ def _loader(options: ScoringOptions) -> Callable[[], Detector]:
     def load() -> Detector:
         from transformers.utils.logging import disable_progress_bar
 
-        from scoring.detector import Detector
+        from deepfake.scoring.detector import Detector
 
         disable_progress_bar()
         return Detector.from_options(options)

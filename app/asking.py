@@ -14,8 +14,8 @@ from app.rows import Points, plain_row, row_of
 from app.schemas import Detail, Row
 from app.service import Analysis, Refused, Service, Task
 from app.uploads import Upload
-from scoring.decision import Decision
-from scoring.result import Score
+from deepfake.scoring.decision import Decision
+from deepfake.scoring.result import Score
 
 T = TypeVar("T")
 _LOOK_S = 0.25  # how often it is asked whether the client is still there

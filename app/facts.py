@@ -12,10 +12,10 @@ from typing import Any
 from pydantic import BaseModel
 from torch import nn
 
-from data_prep.errors import UserError
-from judging.report import History
-from judging.run import RESULTS, RunRecord, read_run
-from scoring.detector import Detector
+from deepfake.errors import UserError
+from deepfake.judging.report import History
+from deepfake.judging.run import RESULTS, RunRecord, read_run
+from deepfake.scoring.detector import Detector
 
 # The names of the other systems' plots, and ours.
 GRAPHS = {
@@ -89,7 +89,7 @@ def graph_of(detector: Detector, name: str) -> bytes | None:
     draw = _drawn(results_of(detector)).get(name)
     if draw is None:
         return None
-    from evaluation import figures  # matplotlib takes a second to import
+    from deepfake.judging import figures  # matplotlib takes a second to import
 
     file = io.BytesIO()
     figures.save(file, lambda axes: draw(figures, axes))
@@ -101,7 +101,7 @@ def _kept(folder: Path) -> dict[str, Path]:
 
 
 def _drawn(results: RunRecord | None) -> dict[str, Callable[[Any, Any], None]]:
-    """What the recorded numbers alone are enough for: functions of the module `evaluation.figures` and axes."""
+    """What the recorded numbers alone are enough for: functions of the module `deepfake.judging.figures` and axes."""
     found: dict[str, Callable[[Any, Any], None]] = {}
     if results is None:
         return found

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.audio import SAMPLING_RATE, AudioError
-from scoring.detector import Detector
-from scoring.result import Score
+from deepfake.audio.decode import SAMPLING_RATE, AudioError
+from deepfake.scoring.detector import Detector
+from deepfake.scoring.result import Score
 
 
 class EndpointHandler:

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from scipy import fft
 
-from data_prep.audio import SAMPLING_RATE, AudioError, AudioInfo, AudioReader
-from scoring.audio_facts import NARROW_HZ, AudioFacts, AudioWarning
-from scoring.windows import SpeechTrack
+from deepfake.audio.decode import SAMPLING_RATE, AudioError, AudioInfo, AudioReader
+from deepfake.audio.windows import SpeechTrack
+from deepfake.scoring.audio_facts import NARROW_HZ, AudioFacts, AudioWarning
 
 BANDS, MAX_COLUMNS = 64, 1024
 _HOP, _FFT = 320, 1024  # 20 ms

@@ -15,11 +15,11 @@ from starlette.websockets import WebSocketDisconnect, WebSocketState
 from app.rows import Points, plain_row
 from app.schemas import OperatingPoint, Probability, Row
 from app.service import Refused, Service
-from data_prep.audio import AudioError
-from data_prep.errors import UserError
-from scoring.decision import Decision
-from scoring.result import Score
-from scoring.stream import StreamingDetector, Verdict
+from deepfake.audio.decode import AudioError
+from deepfake.errors import UserError
+from deepfake.scoring.decision import Decision
+from deepfake.scoring.result import Score
+from deepfake.scoring.stream import StreamingDetector, Verdict
 
 router = APIRouter()
 PROTOCOL = "deepfake-stream"  # named beside `key.KEY` by pages, which cannot send headers

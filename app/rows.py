@@ -23,15 +23,15 @@ from app.schemas import (
     WindowAnswer,
 )
 from app.service import Analysis
-from data_prep.audio import SAMPLING_RATE
-from data_prep.errors import UserError
-from evaluation.decisions import ABSTAIN_NAME, DEFAULT_NAME
-from scoring.audio_facts import MIN_EVIDENCE_S
-from scoring.decision import STORED, Decision, decide_by
-from scoring.detector import Detector
-from scoring.precision import sigmoid
-from scoring.result import Score
-from scoring.timeline import BIN_S, Segment, segments
+from deepfake.audio.decode import SAMPLING_RATE
+from deepfake.errors import UserError
+from deepfake.metrics.decisions import ABSTAIN_NAME, DEFAULT_NAME
+from deepfake.models.precision import sigmoid
+from deepfake.scoring.audio_facts import MIN_EVIDENCE_S
+from deepfake.scoring.decision import STORED, Decision, decide_by
+from deepfake.scoring.detector import Detector
+from deepfake.scoring.result import Score
+from deepfake.scoring.timeline import BIN_S, Segment, segments
 
 _COLUMNS = 1500  # of a timeline, at most
 

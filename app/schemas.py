@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from app.listening import BANDS
-from data_prep.audio import SAMPLING_RATE
-from scoring.audio_facts import MIN_EVIDENCE_S
+from deepfake.audio.decode import SAMPLING_RATE
+from deepfake.scoring.audio_facts import MIN_EVIDENCE_S
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Detail = Literal["score", "segments", "full"]

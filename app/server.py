@@ -22,8 +22,8 @@ from app.guard import Guard
 from app.jobs import Jobs
 from app.service import Refused, Service
 from app.settings import Settings
-from data_prep.errors import UserError
-from scoring.detector import Detector
+from deepfake.errors import UserError
+from deepfake.scoring.detector import Detector
 
 _HERE = Path(__file__).parent
 EXAMPLES = _HERE.parent / "examples" / "recordings"

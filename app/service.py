@@ -17,11 +17,11 @@ import numpy as np
 from app.listening import Listener, look, warnings
 from app.settings import Settings
 from app.uploads import Upload, UploadFolder
-from data_prep.audio import AudioInfo
-from scoring.audio_facts import AudioFacts, AudioWarning
-from scoring.detector import Detector
-from scoring.engine import Result
-from scoring.reading import Reading
+from deepfake.audio.decode import AudioInfo
+from deepfake.scoring.audio_facts import AudioFacts, AudioWarning
+from deepfake.scoring.detector import Detector
+from deepfake.scoring.engine import Result
+from deepfake.scoring.reading import Reading
 
 _LOG = logging.getLogger("app")
 _SHORT_S = 60.0  # longer recordings wait in a queue of their own, so that short ones need not wait for them

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.served import served
-from data_prep.errors import UserError, run_command
+from deepfake.errors import UserError, run_command
 
 CHECKS = (
     "not_a_server_error", "status_code_conformance", "content_type_conformance", "response_headers_conformance",

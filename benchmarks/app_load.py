@@ -24,8 +24,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.served import Served, served
-from data_prep.audio import SAMPLING_RATE, encode_flac, load_audio
-from data_prep.errors import UserError, run_command
+from deepfake.audio.decode import SAMPLING_RATE, encode_flac, load_audio
+from deepfake.errors import UserError, run_command
 
 _HERE = Path(__file__).parent
 _RECORDINGS = _HERE.parent / "examples" / "recordings"

@@ -18,9 +18,9 @@ import av
 import numpy as np
 import soxr
 
-from data_prep.audio import SAMPLING_RATE, load_audio, pcm16
-from data_prep.files import find_audio_files
 from data_prep.fingerprint import fingerprint, near_duplicates
+from deepfake.audio.decode import SAMPLING_RATE, load_audio, pcm16
+from deepfake.audio.files import find_audio_files
 
 
 def encoded(samples: np.ndarray, codec: str, container: str, bit_rate: int | None = None, rate: int = SAMPLING_RATE):

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.audio import SAMPLING_RATE, encode_flac, load_audio, pcm16
+from deepfake.audio.decode import SAMPLING_RATE, encode_flac, load_audio, pcm16
 
 _SPEECH = Path(__file__).parents[1] / "examples/recordings/real/vctk_p226.wav"
 _FILES = 100_000

@@ -31,11 +31,11 @@ import av
 import numpy as np
 import soxr
 
-from data_prep import vad
-from data_prep.audio import SAMPLING_RATE, load_audio
-from data_prep.files import find_audio_files
 from data_prep.parts import Recipe
 from data_prep.recording import PrepareTask, prepare_recording
+from deepfake.audio import vad
+from deepfake.audio.decode import SAMPLING_RATE, load_audio
+from deepfake.audio.files import find_audio_files
 
 _ROOM = 3e-4  # RMS of the room between utterances, -70 dBFS
 _FORMATS = {  # set → rate, layout, (extension, codec) in turn

@@ -29,15 +29,15 @@ import torch
 from transformers import AutoModelForAudioClassification, TrainerCallback, Wav2Vec2FeatureExtractor, set_seed
 
 from benchmarks.scoring import matmul_peak
-from data_prep.errors import UserError, run_command
-from training.arguments import parse_recipe
-from training.data import load_splits
-from training.freeze import freeze, on_meta
-from training.model import load_feature_extractor, load_model, planned_config
-from training.plan import dummy_input, step_cost
-from training.prefix import build_cache
-from training.recipe import Recipe, freeze_plan
-from training.trainer import build_trainer, train_from_cache, train_or_stop
+from deepfake.errors import UserError, run_command
+from deepfake.models.freeze import freeze, on_meta
+from deepfake.training.arguments import parse_recipe
+from deepfake.training.data import load_splits
+from deepfake.training.model import load_feature_extractor, load_model, planned_config
+from deepfake.training.plan import dummy_input, step_cost
+from deepfake.training.prefix import build_cache
+from deepfake.training.recipe import Recipe, freeze_plan
+from deepfake.training.trainer import build_trainer, train_from_cache, train_or_stop
 
 _PUBLISHED, _PREFIX = "configs/wav2vec2_xlsr.yaml", "configs/wav2vec2_xlsr_prefix.yaml"
 VARIANTS = {

@@ -21,11 +21,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 
-from data_prep.audio import SAMPLING_RATE, load_audio
-from evaluation.metrics import equal_error_rate
+from deepfake.audio.decode import SAMPLING_RATE, load_audio
+from deepfake.metrics.definitions import equal_error_rate
+from deepfake.models.choices import TIMELINE_HOP_S, TIMELINE_WINDOW_S
+from deepfake.scoring.timeline import BIN_SAMPLES, speech_bins
 from infer import Detector
-from scoring.choices import TIMELINE_HOP_S, TIMELINE_WINDOW_S
-from scoring.timeline import BIN_SAMPLES, speech_bins
 
 _FADE = SAMPLING_RATE // 50
 

@@ -32,10 +32,10 @@ from transformers import (
     pipeline,
 )
 
-from data_prep.audio import load_audio
-from data_prep.files import find_audio_files
+from deepfake.audio.decode import load_audio
+from deepfake.audio.files import find_audio_files
+from deepfake.models.inputs import featurise, has_fixed_length
 from infer import Detector
-from scoring.inputs import featurise, has_fixed_length
 
 # Encoder and head of XLS-R 300M as published: 315,701,634 parameters.
 XLSR = {
@@ -84,7 +84,7 @@ def ours(folder: str, files: list[str], device: str, precision: str) -> Callable
 
 def matmul_peak(device: str, dtype: torch.dtype = torch.float32) -> float:
     """The best of many square products, through the library the model uses, in FLOP/s."""
-    from scoring.linear import OneDnnLinear
+    from deepfake.models.linear import OneDnnLinear
 
     size = 2048 if device == "cpu" else 8192
     a = torch.randn(size, size, device=device, dtype=dtype)

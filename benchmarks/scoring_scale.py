@@ -22,8 +22,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from data_prep.audio import SAMPLING_RATE, encode_flac, load_audio
-from data_prep.files import find_audio_files
+from deepfake.audio.decode import SAMPLING_RATE, encode_flac, load_audio
+from deepfake.audio.files import find_audio_files
 
 _INFER = [sys.executable, str(Path(__file__).parents[1] / "infer.py")]
 _DISTINCT = 200  # short clips; the rest are links to them

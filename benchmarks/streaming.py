@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.audio import SAMPLING_RATE, load_audio
-from data_prep.errors import run_command
+from deepfake.audio.decode import SAMPLING_RATE, load_audio
+from deepfake.errors import run_command
+from deepfake.scoring.stream import StreamingDetector
 from infer import Detector
-from scoring.stream import StreamingDetector
 
 _RECORDINGS = Path(__file__).parents[1] / "examples" / "recordings"
 _FRAME = SAMPLING_RATE // 50

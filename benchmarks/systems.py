@@ -26,12 +26,12 @@ from datasets import Dataset
 from benchmarks.systems_rows import Row, constant_row, score_column, trained_row, untrained_row
 from benchmarks.systems_speed import kept, realtime, seconds_per_epoch
 from benchmarks.systems_table import draw_table, markdown
-from data_prep.errors import EXIT_SOME_FAILED, UserError, run_command
-from data_prep.files import find_audio_files
-from judging.run import RESULTS, read_run
-from scoring.clips import score_clips
-from scoring.detector import Detector
-from training.data import load_splits
+from deepfake.audio.files import find_audio_files
+from deepfake.errors import EXIT_SOME_FAILED, UserError, run_command
+from deepfake.judging.run import RESULTS, read_run
+from deepfake.scoring.clips import score_clips
+from deepfake.scoring.detector import Detector
+from deepfake.training.data import load_splits
 
 ROOT = Path(__file__).parents[1]
 RECORDINGS = ROOT / "examples" / "recordings"

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
-from evaluation.intervals import Estimate
+from deepfake.judging.clips import FACTS, ScoredClips
+from deepfake.judging.codec import to_json
+from deepfake.judging.judge import Judge, estimates
+from deepfake.judging.run import RunRecord
+from deepfake.metrics.intervals import Estimate
+from deepfake.scoring.detector import Detector
 from evaluation.paired import paired_difference
-from judging.clips import FACTS, ScoredClips
-from judging.codec import to_json
-from judging.judge import Judge, estimates
-from judging.run import RunRecord
-from scoring.detector import Detector
 
 SHOWN = ("accuracy", "f1_fake", "recall_fake", "recall_real", "balanced_accuracy", "roc_auc", "eer")
 SEEN, HELD_OUT = "generators in training", "generators held out"

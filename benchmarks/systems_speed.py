@@ -12,11 +12,11 @@ from typing import Any
 
 from transformers import AutoModelForAudioClassification, TrainerCallback
 
-from scoring.detector import Detector
-from training.arguments import parse_recipe
-from training.data import load_splits
-from training.model import load_feature_extractor
-from training.trainer import build_trainer
+from deepfake.scoring.detector import Detector
+from deepfake.training.arguments import parse_recipe
+from deepfake.training.data import load_splits
+from deepfake.training.model import load_feature_extractor
+from deepfake.training.trainer import build_trainer
 
 ENOUGH_S, FEWEST_STEPS = 10.0, 3
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.systems_rows import HELD_OUT, SEEN, UNTRAINED, Row
-from evaluation.figures import FAKE, GRID, INK, MUTED, REAL, save_grid
-from evaluation.intervals import Estimate
+from deepfake.judging.figures import save_grid
+from deepfake.metrics.intervals import Estimate
+from deepfake.pages.style import FAKE, GRID, INK, MUTED, REAL
 
 _HEADS = (
     "system", "accuracy", "F1", "TPR", "TNR", "ROC-AUC", "EER", "parameters", "epochs", "s per epoch", "× realtime",

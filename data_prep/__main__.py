@@ -12,8 +12,8 @@ from pathlib import Path
 from data_prep.arguments import add_build_arguments, add_fetch_arguments
 from data_prep.chunks import ChunkingOptions
 from data_prep.equalise import EqualiseOptions
-from data_prep.errors import UserError, run_command
-from data_prep.version import add_version
+from deepfake.errors import UserError, run_command
+from deepfake.version import add_version
 
 _BUILD_HELP = """\
 Decode recordings of any container, rate and length, cut them into chunks of speech, and write a DatasetDict.

@@ -14,9 +14,9 @@ from data_prep.advice import leak_advice, probe_advice
 from data_prep.audit_data import MEASURES, ORIGINALS, Clips, read_clips
 from data_prep.audit_page import audit_page
 from data_prep.fingerprint import near_duplicates
-from data_prep.labels import LABELS
 from data_prep.layouts.base import EXAMPLES
 from data_prep.probes import Probe, run_probes
+from deepfake.labels import LABELS
 
 EXIT_LEAKAGE = 1
 _MAX_PROBED_PER_GROUP = 20  # of one recording or speaker: more teach a probe nothing and slow it down

@@ -13,14 +13,14 @@ from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
 from tqdm import tqdm
 
 from data_prep.advice import Built
-from data_prep.audio import AudioError, load_audio
-from data_prep.errors import UserError
 from data_prep.fingerprint import Fingerprint, fingerprint
-from data_prep.groups import connected_groups
-from data_prep.hub import cache_only, check_name, first_line, offline_hint
-from data_prep.labels import LABELS, label_of_tokens
-from data_prep.measures import Measures, measure
 from data_prep.writing import REPORT_NAME
+from deepfake.audio.decode import AudioError, load_audio
+from deepfake.audio.measures import Measures, measure
+from deepfake.errors import UserError
+from deepfake.groups import connected_groups
+from deepfake.hub import cache_only, check_name, first_line, offline_hint
+from deepfake.labels import LABELS, label_of_tokens
 
 MEASURES = tuple(column.name for column in fields(Measures))
 ORIGINALS = ("container", "codec", "sampling_rate", "channels")

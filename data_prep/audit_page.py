@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data_prep.audit_data import MEASURES, Clips
-from data_prep.labels import LABELS
-from data_prep.page import histogram, html_table, intervals, legend, page
+from deepfake.labels import LABELS
+from deepfake.pages.page import histogram, html_table, intervals, legend, page
 
 if TYPE_CHECKING:
     from data_prep.audit import Audit

@@ -10,11 +10,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from data_prep.card import dataset_card
-from data_prep.errors import EXIT_SOME_FAILED, UserError
 from data_prep.fingerprint import near_duplicates
-from data_prep.groups import connected_groups
 from data_prep.inputs import Inputs, read_inputs, sample_per_class
-from data_prep.labels import LABELS
 from data_prep.layouts import AUTO, Row
 from data_prep.layouts.base import EXAMPLES
 from data_prep.layouts.remote import is_remote
@@ -26,6 +23,9 @@ from data_prep.report import DUPLICATE, FAILED, NO_CHUNKS, USED, Outcome, report
 from data_prep.splits import split_fractions
 from data_prep.workers import run_ordered
 from data_prep.writing import OutputFolder, PreparedRecording
+from deepfake.errors import EXIT_SOME_FAILED, UserError
+from deepfake.groups import connected_groups
+from deepfake.labels import LABELS
 
 _REPORTED_PACKAGES = ("av", "datasets", "numpy", "onnxruntime", "pyarrow", "silero-vad", "soxr")
 

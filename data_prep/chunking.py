@@ -1,11 +1,11 @@
 """Recording to chunks in two passes: split on silence and join short neighbours, then cut what is too long at pauses.
 
-Pass 1 (`data_prep.energy`) finds the spans of sound. Spans with less than `max_gap_ms` between them form a passage. A
-passage that fits `max_s` is one chunk, true gaps included (or shortened on request: `data_prep.gaps`). One that is a
-little shorter than `min_s` is widened into the silence around it. A longer one is cut from the left, each time inside
-the window that leaves both the piece and the rest at least `min_s` long (never empty because max_s >= 2 * min_s): at
-the longest silence between spans, or, where the window holds none, pass 2: at the best pause the VAD hears, or else at
-the quietest instant. Positions are whole samples throughout.
+Pass 1 (`deepfake.audio.energy`) finds the spans of sound. Spans with less than `max_gap_ms` between them form a
+passage. A passage that fits `max_s` is one chunk, true gaps included (or shortened on request: `data_prep.gaps`). One
+that is a little shorter than `min_s` is widened into the silence around it. A longer one is cut from the left, each
+time inside the window that leaves both the piece and the rest at least `min_s` long (never empty because max_s >= 2 *
+min_s): at the longest silence between spans, or, where the window holds none, pass 2: at the best pause the VAD hears,
+or else at the quietest instant. Positions are whole samples throughout.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from data_prep import vad
-from data_prep.audio import SAMPLING_RATE
 from data_prep.chunks import Chunk, ChunkingOptions
-from data_prep.energy import HOP_SAMPLES, frame_levels, runs, sound_spans
 from data_prep.gaps import Timeline
+from deepfake.audio import vad
+from deepfake.audio.decode import SAMPLING_RATE
+from deepfake.audio.energy import HOP_SAMPLES, frame_levels, runs, sound_spans
 
 TOO_SHORT = "too_short"
 NO_SPEECH = "no_speech"

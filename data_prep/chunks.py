@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_prep.audio import SAMPLING_RATE
-from data_prep.errors import UserError
+from deepfake.audio.decode import SAMPLING_RATE
+from deepfake.errors import UserError
 
 
 @dataclass(frozen=True)

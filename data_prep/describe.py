@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.audio import AudioError, load_audio
 from data_prep.audit_data import MEASURES, Clips, load_splits, read_clips
 from data_prep.audit_page import TITLES, histograms
-from data_prep.labels import LABELS
 from data_prep.layouts.tables import known
-from data_prep.measures import spectrogram
-from data_prep.page import html_table, page, picture
+from deepfake.audio.decode import AudioError, load_audio
+from deepfake.audio.measures import spectrogram
+from deepfake.labels import LABELS
+from deepfake.pages.page import html_table, page, picture
 
 _EXAMPLES_PER_CLASS = 4
 _RANGE_DB = 70.0

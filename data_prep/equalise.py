@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import av
 import numpy as np
 
-from data_prep.audio import SAMPLING_RATE, load_audio, pcm16
 from data_prep.chunks import Chunk, ChunkingOptions
-from data_prep.energy import HOP_SAMPLES, frame_levels, gate_thresholds, runs
-from data_prep.errors import UserError
+from deepfake.audio.decode import SAMPLING_RATE, load_audio, pcm16
+from deepfake.audio.energy import HOP_SAMPLES, frame_levels, gate_thresholds, runs
+from deepfake.errors import UserError
 
 STEPS = ("trim", "band", "level", "codec")  # in the order in which they are applied
 _HIGHPASS_HZ = 60.0  # below every voice; removes DC and hum

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from data_prep.errors import EXIT_SOME_FAILED, UserError
 from data_prep.fetch_clip import ListedClip, Problem, Reason
 from data_prep.fetch_cut import CutResult, CutTask, Treatment, cut_file
 from data_prep.fetch_folder import METADATA_NAME, REPORT_NAME, FetchFolder
@@ -22,6 +21,7 @@ from data_prep.fetch_list import ClipList, files_of, read_list
 from data_prep.fetch_source import Brought, Source
 from data_prep.parts import package_versions
 from data_prep.workers import run_ordered
+from deepfake.errors import EXIT_SOME_FAILED, UserError
 
 _DECODING_PACKAGES = ("av", "numpy", "soundfile", "soxr")
 

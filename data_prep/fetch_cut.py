@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.audio import SAMPLING_RATE, AudioError, AudioReader, encode_flac
-from data_prep.energy import HOP_SAMPLES, SILENCE_DBFS, frame_levels, gate_thresholds, runs
-from data_prep.errors import UserError
 from data_prep.fetch_clip import ListedClip, Problem, Reason
+from deepfake.audio.decode import SAMPLING_RATE, AudioError, AudioReader, encode_flac
+from deepfake.audio.energy import HOP_SAMPLES, SILENCE_DBFS, frame_levels, gate_thresholds, runs
+from deepfake.errors import UserError
 
 _CEILING = 0.99  # of full scale; a clip that would exceed it stays below the level asked for
 

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from data_prep.errors import UserError
 from data_prep.fetch_clip import ListedClip
 from data_prep.fetch_cut import ClipFacts, Treatment, clip_path
+from deepfake.errors import UserError
 
 METADATA_NAME, REPORT_NAME = "metadata.csv", "fetch_report.json"
 _CLIPS = "clips"

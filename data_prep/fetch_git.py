@@ -14,9 +14,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO
 
-from data_prep.errors import UserError
 from data_prep.fetch_clip import ListedFile, Reason
 from data_prep.fetch_source import BLOCK_BYTES, MAX_FILE_BYTES, Brought, NotBrought, complete_copy, write_copy
+from deepfake.errors import UserError
 
 _DEPTH = 3  # OWNER+NAME itself, or a folder in it, or one in that
 

@@ -17,9 +17,9 @@ from urllib.parse import quote, urlsplit
 
 import requests
 
-from data_prep.errors import UserError
 from data_prep.fetch_clip import ListedFile, Problem, Reason
 from data_prep.fetch_source import BLOCK_BYTES, Brought, NotBrought, complete_copy, write_copy
+from deepfake.errors import UserError
 
 RAW_FILES_URL = "https://raw.githubusercontent.com"
 _USER_AGENT = "speech-deepfake-detection data_prep fetch"

@@ -14,11 +14,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_prep.errors import UserError
 from data_prep.fetch_clip import ListedClip, ListedFile, Problem, Reason
-from data_prep.labels import LABELS
 from data_prep.layouts.base import read_text
 from data_prep.layouts.tables import known
+from deepfake.errors import UserError
+from deepfake.labels import LABELS
 
 REQUIRED_COLUMNS = ("page", "commit", "path", "blob", "start_s", "end_s", "label")
 _REPOSITORY = re.compile(r"(?!\.+/)[A-Za-z0-9_.-]+/(?!\.+$)[A-Za-z0-9_.-]+")

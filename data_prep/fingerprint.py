@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft
 
-from data_prep.audio import SAMPLING_RATE
+from deepfake.audio.decode import SAMPLING_RATE
 
 _HOP = SAMPLING_RATE // 100  # 10 ms
 _FFT = 512  # 32 ms, 31 Hz a bin

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_prep.audio import SAMPLING_RATE
+from deepfake.audio.decode import SAMPLING_RATE
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from data_prep.errors import UserError
-from data_prep.files import AudioFile, find_audio_files
-from data_prep.labels import LABELS
 from data_prep.layouts import AUTO, FOLDERS, Reading, Row, Tree, read_tree
 from data_prep.layouts.base import EXAMPLES
 from data_prep.layouts.remote import HUB, KAGGLE, download_kaggle, is_remote, read_hub
 from data_prep.layouts.subfolders import AUTO as SUBFOLDERS_AUTO
 from data_prep.layouts.subfolders import Understood, parse_subfolders, with_subfolders
+from deepfake.audio.files import AudioFile, find_audio_files
+from deepfake.errors import UserError
+from deepfake.labels import LABELS
 
 
 @dataclass

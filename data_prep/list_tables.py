@@ -10,9 +10,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from data_prep.errors import UserError, run_command
 from data_prep.fetch_clip import ListedClip
 from data_prep.fetch_list import read_list
+from deepfake.errors import UserError, run_command
 
 BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
 _NOT_KNOWN = "not known"

@@ -15,11 +15,11 @@ import numpy as np
 from datasets import load_from_disk
 from tqdm import tqdm
 
-from data_prep.audio import SAMPLING_RATE, encode_flac, load_audio
-from data_prep.errors import UserError
-from data_prep.provenance import read_provenance
-from data_prep.schema import SPLITS
 from data_prep.vocoder import LJSPEECH, UNIVERSAL, HifiGan
+from deepfake.audio.decode import SAMPLING_RATE, encode_flac, load_audio
+from deepfake.errors import UserError
+from deepfake.provenance import read_provenance
+from deepfake.schema import SPLITS
 
 FOLDER, _INDEX = "pairs", "pairs.jsonl"
 GENERATOR = "hifigan-pair"

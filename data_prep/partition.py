@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from data_prep.errors import UserError
-from data_prep.labels import LABELS
 from data_prep.layouts import Row
 from data_prep.layouts.base import examples, read_text
-from data_prep.schema import SPLITS
 from data_prep.splits import assign_splits
+from deepfake.errors import UserError
+from deepfake.labels import LABELS
+from deepfake.schema import SPLITS
 
 TEST, TRAIN = "test", "train"
 KEEP, DROP = "keep", "drop"

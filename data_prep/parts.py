@@ -19,10 +19,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_prep.audio import encode_flac
 from data_prep.chunks import Chunk, ChunkingOptions
 from data_prep.equalise import EqualiseOptions, equalised
 from data_prep.fingerprint import Fingerprint
+from deepfake.audio.decode import encode_flac
 
 _FORMAT = 4  # raise it when the same recording and options would give a different part
 _DECIDING_PACKAGES = (

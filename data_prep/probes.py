@@ -14,8 +14,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import QuantileTransformer, SplineTransformer
 from threadpoolctl import threadpool_limits
 
-from evaluation.intervals import bootstrap_intervals
-from evaluation.metrics import roc_auc
+from deepfake.metrics.definitions import roc_auc
+from deepfake.metrics.intervals import bootstrap_intervals
 
 EVERYTHING = "everything together"
 FOLDS = 5

@@ -7,9 +7,9 @@ from pathlib import Path
 from datasets import load_from_disk
 from huggingface_hub import DatasetCard
 
-from data_prep.errors import UserError
-from data_prep.hub import cache_only, first_line
 from data_prep.writing import CARD_NAME
+from deepfake.errors import UserError
+from deepfake.hub import cache_only, first_line
 
 
 def push(folder: Path, repo_id: str) -> None:

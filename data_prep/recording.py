@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.audio import SAMPLING_RATE, AudioError, AudioReader, open_source
 from data_prep.chunking import chunk_recording
 from data_prep.equalise import trim
 from data_prep.fingerprint import fingerprint
@@ -23,6 +22,7 @@ from data_prep.parts import (
     write_part,
 )
 from data_prep.stated import MAX_DURATION_GAP_S, MAX_DURATION_GAP_SHARE
+from deepfake.audio.decode import SAMPLING_RATE, AudioError, AudioReader, open_source
 
 # Longer recordings are decoded into a file and memory-mapped: 30 minutes are 115 MB of float32.
 _IN_MEMORY_SAMPLES = 30 * 60 * SAMPLING_RATE

@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
-from data_prep.audio import SAMPLING_RATE
-from data_prep.labels import LABELS
 from data_prep.layouts import Row
 from data_prep.parts import RecordingFacts
-from data_prep.schema import SPLITS
 from data_prep.writing import source_id
+from deepfake.audio.decode import SAMPLING_RATE
+from deepfake.labels import LABELS
+from deepfake.schema import SPLITS
 
 USED, DUPLICATE, NO_CHUNKS, FAILED, LEFT_OUT = "used", "duplicate", "no_chunks", "failed", "left_out"
 

@@ -1,4 +1,4 @@
-"""Dealing groups of recordings (see `data_prep.groups`) into splits so that none is in two of them."""
+"""Dealing groups of recordings (see `deepfake.groups`) into splits so that none is in two of them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
-from data_prep.errors import UserError
-from data_prep.schema import SPLITS
+from deepfake.errors import UserError
+from deepfake.schema import SPLITS
 
 
 def split_fractions(values: Sequence[float]) -> dict[str, float]:

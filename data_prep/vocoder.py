@@ -17,8 +17,8 @@ import torch
 from torch import nn
 from transformers.audio_utils import mel_filter_bank
 
-from data_prep.audio import SAMPLING_RATE
-from data_prep.errors import UserError
+from deepfake.audio.decode import SAMPLING_RATE
+from deepfake.errors import UserError
 
 UNIVERSAL, LJSPEECH = "universal", "LJSpeech"
 _PEAK = 0.9  # the vocoder was trained on recordings scaled to about this

@@ -14,12 +14,12 @@ import pyarrow as pa
 from datasets import Dataset, DatasetDict
 from datasets.arrow_writer import ArrowWriter
 
-from data_prep.audio import SAMPLING_RATE
-from data_prep.errors import UserError
-from data_prep.labels import LABELS
 from data_prep.layouts import Row
 from data_prep.parts import read_chunks
-from data_prep.schema import FEATURES, SPLITS
+from deepfake.audio.decode import SAMPLING_RATE
+from deepfake.errors import UserError
+from deepfake.labels import LABELS
+from deepfake.schema import FEATURES, SPLITS
 
 REPORT_NAME, CARD_NAME = "report.json", "README.md"
 _FINISHED_MARK = "dataset_dict.json"  # what load_from_disk looks for; moved into place last

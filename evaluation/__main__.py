@@ -7,10 +7,10 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
-from data_prep.errors import UserError, run_command
-from data_prep.version import add_version
+from deepfake.errors import UserError, run_command
+from deepfake.scoring.options import ScoringOptions
+from deepfake.version import add_version
 from evaluation.options import ArenaOptions, CompareOptions, ReportOptions, ScoresOptions, StressOptions
-from scoring.options import ScoringOptions
 
 _REPORT = """\
 Judge a detector on the test split of a prepared dataset, on datasets from elsewhere, and beside the model it started

@@ -15,12 +15,12 @@ from urllib.parse import urlparse
 import numpy as np
 import yaml
 
-from data_prep.errors import UserError
-from data_prep.text import write_text
-from evaluation.metrics import equal_error_rate
+from deepfake.errors import UserError
+from deepfake.judging.clips import ScoredClips
+from deepfake.metrics.definitions import equal_error_rate
+from deepfake.text import write_text
 from evaluation.options import ArenaOptions
 from evaluation.score_files import JoinedScores, read_scores, without_extension
-from judging.clips import ScoredClips
 
 SCORES, META = "scores.txt", "meta.yaml"
 MOST_UNSCORED = 0.05  # of the trials; with more the leaderboard's own runner stops

@@ -10,24 +10,33 @@ from pathlib import Path
 
 from datasets import Dataset
 
-from data_prep.errors import EXIT_SOME_FAILED, UserError
-from data_prep.read_dataset import labels_of, read_splits
-from data_prep.text import number
-from evaluation.decisions import fit_decisions
+from deepfake.dataset import labels_of, read_splits
+from deepfake.errors import EXIT_SOME_FAILED, UserError
+from deepfake.judging.clips import ScoredClips
+from deepfake.judging.judge import Judge
+from deepfake.judging.record import (
+    FAKE_LOGIT,
+    FAKE_PROBABILITY,
+    NOT_CHOSEN,
+    OUT_OF_DOMAIN,
+    TEST,
+    VALIDATION,
+    Audit,
+    Threshold,
+)
+from deepfake.judging.report import History, Report, System
+from deepfake.judging.run import RESULTS, read_run
+from deepfake.judging.tables import report_table
+from deepfake.metrics.decisions import fit_decisions
+from deepfake.metrics.operating_points import choose_threshold
+from deepfake.scoring.detector import Detector
+from deepfake.text import number
 from evaluation.gates import Gate
 from evaluation.leave_out import generators_to_leave_out, leave_one_generator_out
-from evaluation.operating_points import choose_threshold
 from evaluation.options import ReportOptions, ScoresOptions
 from evaluation.report import Control, build_report, write_report
 from evaluation.score_dataset import score_rows
 from evaluation.score_files import JoinedScores, read_scores
-from evaluation.text import report_table
-from judging.clips import ScoredClips
-from judging.judge import Judge
-from judging.record import FAKE_LOGIT, FAKE_PROBABILITY, NOT_CHOSEN, OUT_OF_DOMAIN, TEST, VALIDATION, Audit, Threshold
-from judging.report import History, Report, System
-from judging.run import RESULTS, read_run
-from scoring.detector import Detector
 
 OTHERS = ("train", "validation")  # splits that a detector may have learnt from
 

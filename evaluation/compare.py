@@ -8,18 +8,18 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.errors import UserError
-from evaluation import figures
+from deepfake.errors import UserError
+from deepfake.judging import figures
+from deepfake.judging.clips import ScoredClips
+from deepfake.judging.comparison import COMPARISON, Comparison, Contender, compare_systems, write_comparison
+from deepfake.judging.judge import Judge
+from deepfake.judging.record import SCORE, TEST, Threshold
+from deepfake.judging.tables import comparison_table
+from deepfake.metrics.definitions import equal_error_rate
 from evaluation.commands import OTHERS, judge_of_scores
-from evaluation.metrics import equal_error_rate
 from evaluation.options import CompareOptions
 from evaluation.page import write_comparison_page
 from evaluation.score_files import JoinedScores, read_scores, without_extension
-from evaluation.text import comparison_table
-from judging.clips import ScoredClips
-from judging.comparison import COMPARISON, Comparison, Contender, compare_systems, write_comparison
-from judging.judge import Judge
-from judging.record import SCORE, TEST, Threshold
 
 
 def compare(arguments: CompareOptions) -> int:

@@ -6,10 +6,10 @@ import operator
 import re
 from dataclasses import dataclass
 
-from data_prep.errors import UserError
-from judging.judge import KNOWN, WITH_INTERVALS
-from judging.record import JudgedSet
-from judging.report import GateOutcome
+from deepfake.errors import UserError
+from deepfake.judging.judge import KNOWN, WITH_INTERVALS
+from deepfake.judging.record import JudgedSet
+from deepfake.judging.report import GateOutcome
 
 _COMPARISONS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
 

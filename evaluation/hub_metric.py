@@ -9,7 +9,7 @@ import datasets
 import evaluate
 import numpy as np
 
-from evaluation.metrics import Value, detection_metrics
+from deepfake.metrics.definitions import Value, detection_metrics
 
 DESCRIPTION = "Metrics of a fake-speech detector: fake is the positive class, higher scores are faker."
 INPUTS = """
@@ -18,7 +18,7 @@ Args:
     references: 0 = real, 1 = fake.
     threshold: a clip is called fake when its score >= threshold. Default 0.0, the middle of a logit difference.
 Returns:
-    The dictionary of `evaluation.metrics.detection_metrics`; metrics that the data leave undefined are None.
+    The dictionary of `deepfake.metrics.definitions.detection_metrics`; metrics that the data leave undefined are None.
 """
 
 

@@ -12,11 +12,11 @@ import numpy as np
 import yaml
 from datasets import Dataset, DatasetDict, concatenate_datasets
 
-from data_prep.errors import UserError
-from data_prep.read_dataset import labels_of
-from judging.judge import SHOWN
-from judging.record import TEST, Part
-from judging.run import RESULTS, read_run
+from deepfake.dataset import labels_of
+from deepfake.errors import UserError
+from deepfake.judging.judge import SHOWN
+from deepfake.judging.record import TEST, Part
+from deepfake.judging.run import RESULTS, read_run
 
 HUMAN = "human"
 RECIPE = "recipe.yaml"

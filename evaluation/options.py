@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from scoring.options import ScoringOptions
+from deepfake.scoring.options import ScoringOptions
 
 
 @dataclass(frozen=True)

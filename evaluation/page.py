@@ -7,12 +7,12 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from data_prep import text
-from evaluation.intervals import Estimate
-from evaluation.text import p_value
-from judging.comparison import Comparison
-from judging.judge import SHOWN
-from judging.report import Report
+from deepfake import text
+from deepfake.judging.comparison import Comparison
+from deepfake.judging.judge import SHOWN
+from deepfake.judging.report import Report
+from deepfake.judging.tables import p_value
+from deepfake.metrics.intervals import Estimate
 
 _HEADLINE = (
     ("roc_auc", "ROC-AUC"),

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from evaluation.checks import FloatArray, check_pair, check_scores, group_codes
-from evaluation.degenerate import unseen_rate
-from evaluation.intervals import (
+from deepfake.metrics.checks import FloatArray, check_pair, check_scores, group_codes
+from deepfake.metrics.degenerate import unseen_rate
+from deepfake.metrics.intervals import (
     DEFAULT_METRICS,
     Asked,
     Difference,
@@ -25,8 +25,8 @@ from evaluation.intervals import (
     one_interval,
     refusal_of,
 )
-from evaluation.resampling import GroupDesign, RankedScores, weighted_counts, weighted_metrics
-from evaluation.spread import leave_one_out, standard_error
+from deepfake.metrics.resampling import GroupDesign, RankedScores, weighted_counts, weighted_metrics
+from deepfake.metrics.spread import leave_one_out, standard_error
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def paired_systems(
     The interval of a difference is a t interval around what was observed, with the bootstrap standard error of the
     difference; its p-value is that of the same t statistic, two-sided. Identical scores get [0, 0] and 1; systems that
     merely never differed here get the exact binomial bound with a group as the trial, and 1. Arguments, None rules and
-    errors as `evaluation.intervals.bootstrap_intervals`; each system keeps its own threshold and unit.
+    errors as `deepfake.metrics.intervals.bootstrap_intervals`; each system keeps its own threshold and unit.
     """
     scores = [check_pair(one.scores, labels)[0] for one in systems[:1]]
     y = check_pair(scores[0], labels)[1]

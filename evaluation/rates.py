@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.checks import FloatArray, IntArray
-from evaluation.intervals import Asked, Estimate, one_interval, refusal_of
-from evaluation.spread import jackknife_spread
+from deepfake.metrics.checks import FloatArray, IntArray
+from deepfake.metrics.intervals import Asked, Estimate, one_interval, refusal_of
+from deepfake.metrics.spread import jackknife_spread
 
 HTER = "hter"  # half total error rate: the mean of both error rates at a fixed threshold
 
@@ -18,7 +18,7 @@ def group_rate(wrong: NDArray[np.bool_], codes: IntArray, label: int, confidence
     """Share of wrong decisions on the clips of one class.
 
     Leaving out each group in turn gives the standard error of a ratio of sums exactly as the linearised bootstrap does
-    (Davison and Hinkley 1997, ch. 2); the interval around it is that of `evaluation.intervals.one_interval`.
+    (Davison and Hinkley 1997, ch. 2); the interval around it is that of `deepfake.metrics.intervals.one_interval`.
 
     Args:
         wrong: shape (n,). codes: the independent group of each clip, whole numbers, shape (n,).

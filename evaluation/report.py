@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evaluation import figures
+from deepfake.judging import figures
+from deepfake.judging.clips import ScoredClips
+from deepfake.judging.judge import RESAMPLES, Judge, compare, drawn, measure_set
+from deepfake.judging.limits import Evidence, gaps
+from deepfake.judging.record import Audit, Base, JudgedSet, Judgement, Part
+from deepfake.judging.report import REPORT, GateOutcome, History, Report, System, write_report_json
 from evaluation.gates import Gate
 from evaluation.page import write_page
-from judging.clips import ScoredClips
-from judging.judge import RESAMPLES, Judge, compare, drawn, measure_set
-from judging.limits import Evidence, gaps
-from judging.record import Audit, Base, JudgedSet, Judgement, Part
-from judging.report import REPORT, GateOutcome, History, Report, System, write_report_json
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datasets import Dataset
 
-from data_prep.errors import UserError
-from data_prep.read_dataset import labels_of
-from judging.clips import ScoredClips
-from scoring.clips import Change, score_clips
-from scoring.detector import Detector
+from deepfake.dataset import labels_of
+from deepfake.errors import UserError
+from deepfake.judging.clips import ScoredClips
+from deepfake.scoring.clips import Change, score_clips
+from deepfake.scoring.detector import Detector
 
 
 class NothingScored(UserError):

@@ -9,11 +9,11 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from data_prep.errors import UserError
-from data_prep.files import AUDIO_EXTENSIONS
-from data_prep.labels import label_of_tokens
+from deepfake.audio.files import AUDIO_EXTENSIONS
+from deepfake.errors import UserError
+from deepfake.judging.clips import FACTS, ScoredClips
+from deepfake.labels import label_of_tokens
 from evaluation.score_tables import NAMES, one_of, read_csv, read_score_table
-from judging.clips import FACTS, ScoredClips
 
 _CHANNEL = "channel"  # infer.py --channels each: one row a channel
 _THRESHOLD, _PREDICTION = "threshold", "prediction"  # what infer.py decided, beside its fake_probability
@@ -64,7 +64,7 @@ def read_scores(
     with genuineness and are turned round (`evaluation.score_tables`). Rows with an empty score count as unscored.
 
     labels: a CSV file with the same names, label (real, fake or their usual aliases), and optionally split and any of
-    the columns `judging.clips.FACTS`.
+    the columns `deepfake.judging.clips.FACTS`.
 
     Where a row has a channel (counted from 0), its clip is called NAME#CHANNEL; labels say either that, or have such a
     column as well.

@@ -6,7 +6,7 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_prep.errors import UserError
+from deepfake.errors import UserError
 
 NAMES = ("id", "path", "file_name", "filename", "file", "utterance", "clip")
 # A score column and the unit of its scores.

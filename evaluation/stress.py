@@ -13,20 +13,20 @@ from pathlib import Path
 import numpy as np
 from datasets import Dataset
 
-from channels.catalogue import CONDITIONS, Condition
-from data_prep.audio import SAMPLING_RATE
-from data_prep.errors import UserError
-from data_prep.read_dataset import read_splits
-from evaluation import figures
+from deepfake.audio.decode import SAMPLING_RATE
+from deepfake.channels.conditions import CONDITIONS, Condition
+from deepfake.dataset import read_splits
+from deepfake.errors import UserError
+from deepfake.judging import figures
+from deepfake.judging.clips import ScoredClips
+from deepfake.judging.judge import SHOWN, Judge, compare, estimates
+from deepfake.judging.report import ConditionResult, StressRecord, System, write_stress_json
+from deepfake.judging.tables import stress_table
+from deepfake.metrics.intervals import Difference, Estimate
+from deepfake.scoring.detector import Detector
 from evaluation.commands import judge_of
-from evaluation.intervals import Difference, Estimate
 from evaluation.options import StressOptions
 from evaluation.score_dataset import NothingScored, score_rows
-from evaluation.text import stress_table
-from judging.clips import ScoredClips
-from judging.judge import SHOWN, Judge, compare, estimates
-from judging.report import ConditionResult, StressRecord, System, write_stress_json
-from scoring.detector import Detector
 
 CLEAN = "clean"
 # A condition fails when balanced accuracy falls by this much and the interval of the fall excludes no fall at all.

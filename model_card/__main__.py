@@ -6,8 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from data_prep.errors import run_command
-from data_prep.version import add_version
+from deepfake.errors import run_command
+from deepfake.version import add_version
 from model_card.build import write_card
 from model_card.dataset_card import write_dataset_card
 

@@ -8,10 +8,10 @@ import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from data_prep.text import number, write_text
-from judging.limits import gaps
-from judging.record import Gap
-from judging.run import DataFacts, Fitted, ModelFacts, TrainingFacts
+from deepfake.judging.limits import gaps
+from deepfake.judging.record import Gap
+from deepfake.judging.run import DataFacts, Fitted, ModelFacts, TrainingFacts
+from deepfake.text import number, write_text
 from model_card import tables
 from model_card.record import Record
 

@@ -9,11 +9,11 @@ from typing import Any
 import yaml
 from huggingface_hub import DatasetCard, DatasetCardData
 
-from data_prep.errors import UserError
-from data_prep.text import markdown_table, write_text
+from deepfake.errors import UserError
+from deepfake.text import markdown_table, write_text
 from model_card.build import template
 
-MIN_RECORDINGS = 20  # per class and split, as for results: see judging.limits
+MIN_RECORDINGS = 20  # per class and split, as for results: see deepfake.judging.limits
 
 
 def write_dataset_card(folder: Path) -> Path:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from data_prep.errors import UserError
-from judging.limits import Evidence
-from judging.record import Base, JudgedSet
-from judging.report import Report, read_report
-from judging.run import RESULTS, RunRecord, read_run
+from deepfake.errors import UserError
+from deepfake.judging.limits import Evidence
+from deepfake.judging.record import Base, JudgedSet
+from deepfake.judging.report import Report, read_report
+from deepfake.judging.run import RESULTS, RunRecord, read_run
 
 REPORT_PLACES = ("report.json", "report/report.json")  # within the detector's folder
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from data_prep.text import markdown_table
-from evaluation.intervals import Estimate
-from judging.record import OUT_OF_DOMAIN, TEST, VALIDATION, JudgedSet
-from judging.run import DataFacts, ModelFacts
+from deepfake.judging.record import OUT_OF_DOMAIN, TEST, VALIDATION, JudgedSet
+from deepfake.judging.run import DataFacts, ModelFacts
+from deepfake.metrics.intervals import Estimate
+from deepfake.text import markdown_table
 from model_card.record import Record
 
 METRICS = {

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.__main__ import main
-from data_prep.audio import SAMPLING_RATE, load_audio, pcm16
+from deepfake.audio.decode import SAMPLING_RATE, load_audio, pcm16
 
 EXAMPLES = Path(__file__).parents[1] / "examples/recordings"
 CUTS = {"real": "vctk_p225.mp3", "fake": "kokoro_bf_alice.mp3"}

@@ -122,6 +122,6 @@ def trained(dataset_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.fixture(scope="session")
 def speech() -> np.ndarray:
     """22 s of real speech at 16 kHz."""
-    from data_prep.audio import load_audio
+    from deepfake.audio.decode import load_audio
 
     return load_audio(RECORDINGS / "real" / "vctk_p226.wav")

@@ -57,7 +57,7 @@ class Preloaded:
 def serve() -> None:
     """Answer every line of stdin with the exit status of the command it describes."""
     sys.path[0] = str(ROOT)
-    import scoring.command  # noqa: F401
+    import deepfake.scoring.command  # noqa: F401
     import train_wav2vec2  # noqa: F401
 
     assert threading.active_count() == 1, "a fork would lose the other threads"

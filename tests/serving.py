@@ -17,10 +17,10 @@ from starlette.testclient import TestClient
 from app.server import create_app
 from app.settings import Settings
 from app.sockets import config_of
-from evaluation.intervals import Estimate
+from deepfake.judging.record import VALIDATION, ClassFacts, ClipFacts, Confusion, JudgedSet, Judgement
+from deepfake.judging.run import RESULTS, DataFacts, ModelFacts, RunFacts, RunRecord, TrainingFacts, write_run
+from deepfake.metrics.intervals import Estimate
 from infer import Detector
-from judging.record import VALIDATION, ClassFacts, ClipFacts, Confusion, JudgedSet, Judgement
-from judging.run import RESULTS, DataFacts, ModelFacts, RunFacts, RunRecord, TrainingFacts, write_run
 
 
 def small_detector(folder: Path) -> Detector:

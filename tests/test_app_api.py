@@ -22,9 +22,9 @@ from app.listening import BANDS, MAX_COLUMNS, Listener, Spectrogram
 from app.server import create_app
 from app.settings import Settings
 from app.uploads import display_name
-from data_prep.audio import AudioError, encode_flac
+from deepfake.audio.decode import AudioError, encode_flac
+from deepfake.scoring.result import Score
 from infer import Detector
-from scoring.result import Score
 
 RATE = 16_000
 FAKE = RECORDINGS / "fake" / "kokoro_bf_alice.mp3"

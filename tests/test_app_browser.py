@@ -14,7 +14,7 @@ import requests
 import soundfile
 from serving import server_of, small_detector, wait_for
 
-from data_prep.audio import encode_flac
+from deepfake.audio.decode import encode_flac
 from infer import Detector
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed (extra dev)")

@@ -21,7 +21,7 @@ from serving import server_of, small_detector, wait_for
 
 from app.__main__ import main
 from app.sockets import TimedProtocol
-from data_prep.audio import encode_flac
+from deepfake.audio.decode import encode_flac
 from infer import Detector
 
 RATE = 16_000

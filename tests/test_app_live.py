@@ -15,7 +15,7 @@ from starlette.testclient import TestClient, WebSocketTestSession
 from starlette.websockets import WebSocketDisconnect
 
 from app.live import decode
-from data_prep.audio import load_audio
+from deepfake.audio.decode import load_audio
 from infer import Detector
 
 RATE = 16_000

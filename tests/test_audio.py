@@ -14,7 +14,7 @@ from conftest import RECORDINGS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep.audio import AudioError, AudioReader, encode_flac, load_audio, pcm16
+from deepfake.audio.decode import AudioError, AudioReader, encode_flac, load_audio, pcm16
 
 
 @pytest.mark.parametrize(

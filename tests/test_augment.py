@@ -11,13 +11,13 @@ from datasets import load_from_disk
 from torch.utils.data import DataLoader
 from transformers import Wav2Vec2FeatureExtractor
 
-from channels.masks import mask_frequency, mask_time
-from channels.rawboost import rawboost
-from channels.timing import pitch
-from data_prep.audio import load_audio
-from data_prep.errors import UserError
-from training.augment import EFFECTS, PRESETS, load_augmentation
-from training.collator import Collator
+from deepfake.audio.decode import load_audio
+from deepfake.channels.augment import EFFECTS, PRESETS, load_augmentation
+from deepfake.channels.masks import mask_frequency, mask_time
+from deepfake.channels.rawboost import rawboost
+from deepfake.channels.timing import pitch
+from deepfake.errors import UserError
+from deepfake.training.collator import Collator
 
 RATE = 16_000
 EXAMPLES = {

@@ -16,13 +16,17 @@ from datasets import DatasetDict, load_from_disk
 from safetensors.torch import load_file
 from transformers import AutoModelForAudioClassification
 
-from baselines import SpectrogramConfig, SpectrogramFeatureExtractor, SpectrogramForAudioClassification
+from deepfake.architectures.baselines import (
+    SpectrogramConfig,
+    SpectrogramFeatureExtractor,
+    SpectrogramForAudioClassification,
+)
+from deepfake.scoring.check_command import check_model
+from deepfake.scoring.detector import Detector
+from deepfake.training.arguments import parse_recipe
+from deepfake.training.model import load_feature_extractor, load_model
 from evaluation.__main__ import main as evaluate
-from scoring.check_command import check_model
-from scoring.detector import Detector
 from train_wav2vec2 import main as train
-from training.arguments import parse_recipe
-from training.model import load_feature_extractor, load_model
 
 pytestmark = pytest.mark.slow
 QUICK = (
@@ -91,7 +95,7 @@ def test_the_folder_loads_anywhere_and_its_card_says_how(fitted: Path) -> None:
     assert "AutoModelForAudioClassification.from_pretrained(model_id, trust_remote_code=True)" in card
     assert "AutoFeatureExtractor.from_pretrained(model_id, trust_remote_code=True)" in card
     assert "backbone: cnn_b" in card
-    code = {path.name for path in (ROOT / "baselines").glob("*.py")} - {"__init__.py"}
+    code = {path.name for path in (ROOT / "deepfake/architectures/baselines").glob("*.py")} - {"__init__.py"}
     assert code <= {path.name for path in fitted.iterdir()}
 
 

@@ -16,17 +16,21 @@ from torch import nn
 from torch.nn import functional
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, set_seed
 
-from baselines import SpectrogramConfig, SpectrogramFeatureExtractor, SpectrogramForAudioClassification
-from baselines.backbone_gnn import nearest
-from baselines.modeling_spectrogram import BACKBONES
-from data_prep.errors import UserError
-from scoring.detector import Detector
-from training.arguments import parse_recipe
-from training.data import load_splits
-from training.freeze import FreezePlan, count_parameters, freeze, on_meta
-from training.model import load_feature_extractor, planned_config
-from training.plan import describe_plan
-from training.prefix import require_cacheable
+from deepfake.architectures.baselines import (
+    SpectrogramConfig,
+    SpectrogramFeatureExtractor,
+    SpectrogramForAudioClassification,
+)
+from deepfake.architectures.baselines.backbone_gnn import nearest
+from deepfake.architectures.baselines.modeling_spectrogram import BACKBONES
+from deepfake.errors import UserError
+from deepfake.models.freeze import FreezePlan, count_parameters, freeze, on_meta
+from deepfake.scoring.detector import Detector
+from deepfake.training.arguments import parse_recipe
+from deepfake.training.data import load_splits
+from deepfake.training.model import load_feature_extractor, planned_config
+from deepfake.training.plan import describe_plan
+from deepfake.training.prefix import require_cacheable
 
 # One recipe for each backbone, and the same backbones small.
 RECIPES = {

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from conftest import run
 
-from channels.catalogue import CONDITIONS
-from channels.codecs import CODECS, round_trip
-from channels.companding import alaw_decode, alaw_encode, mulaw_decode, mulaw_encode
-from channels.level import clip_share, gain
-from channels.noise import active_power, add_noise
-from channels.packets import lose_packets, lost_packets
-from channels.room import reverberate, room_response
-from channels.timing import lead_silence, speed, trim_edges
+from deepfake.channels.codecs import CODECS, round_trip
+from deepfake.channels.companding import alaw_decode, alaw_encode, mulaw_decode, mulaw_encode
+from deepfake.channels.conditions import CONDITIONS
+from deepfake.channels.level import clip_share, gain
+from deepfake.channels.noise import active_power, add_noise
+from deepfake.channels.packets import lose_packets, lost_packets
+from deepfake.channels.room import reverberate, room_response
+from deepfake.channels.timing import lead_silence, speed, trim_edges
 
 RATE = 16_000
 ALL_SAMPLES = np.arange(-32768, 32768).astype(np.int16)
@@ -110,7 +110,7 @@ def test_every_condition_returns_sound_samples(condition: object, speech: np.nda
 
 HASH = """
 import hashlib, numpy as np
-from channels.catalogue import CONDITIONS
+from deepfake.channels.conditions import CONDITIONS
 clip = np.sin(np.arange(32000) * np.linspace(0.01, 0.4, 32000)).astype(np.float32) * 0.3
 print(hashlib.sha256(b"".join(c.apply(clip, 5, "x").tobytes() for c in CONDITIONS)).hexdigest())
 """

@@ -20,15 +20,15 @@ from transformers import (
 )
 from transformers.audio_utils import mel_filter_bank
 
-from compact import CompactConfig, CompactForAudioClassification
-from compact.features_compact import levelled, log_mel
-from data_prep.audio import load_audio
-from data_prep.errors import UserError
-from scoring.detector import Detector
-from scoring.inputs import padding_invariant, uses_padding_mask
-from training.freeze import FreezePlan, count_parameters, freeze, transformer_layers
-from training.layer_rates import layer_depths
-from training.stacked.encoder import fresh_detector
+from deepfake.architectures.compact import CompactConfig, CompactForAudioClassification
+from deepfake.architectures.compact.features_compact import levelled, log_mel
+from deepfake.audio.decode import load_audio
+from deepfake.errors import UserError
+from deepfake.models.freeze import FreezePlan, count_parameters, freeze, transformer_layers
+from deepfake.models.inputs import padding_invariant, uses_padding_mask
+from deepfake.scoring.detector import Detector
+from deepfake.training.layer_rates import layer_depths
+from deepfake.training.stacked.encoder import fresh_detector
 
 # What a stranger runs: no project on the path.
 REMOTE = """

@@ -19,16 +19,16 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForAudioClassification
 
-from baselines import SpectrogramConfig
-from baselines.backbone_darts_lstm import RECURRENT, DartsLstm
-from data_prep.errors import UserError
-from data_prep.groups import connected_groups
+from deepfake.architectures.baselines import SpectrogramConfig
+from deepfake.architectures.baselines.backbone_darts_lstm import RECURRENT, DartsLstm
+from deepfake.errors import UserError
+from deepfake.groups import connected_groups
+from deepfake.training.arguments import parse_recipe
+from deepfake.training.search.options import SKIP, SearchOptions, search_options
+from deepfake.training.search.run import with_architecture
+from deepfake.training.search.search import Batch, SearchResult, search, split_in_halves
+from deepfake.training.search.supernet import MixedLayer, Supernet
 from train_wav2vec2 import main
-from training.arguments import parse_recipe
-from training.darts import Batch, SearchResult, search, split_in_halves
-from training.darts_options import SKIP, SearchOptions, search_options
-from training.darts_run import with_architecture
-from training.darts_space import MixedLayer, Supernet
 
 BINS = 6
 SMALL = SearchOptions(layers=2, width=8, hidden_sizes=(4, 6), partial=1, epochs=2, warmup_epochs=1, batch_size=16)

@@ -10,15 +10,15 @@ from datasets import Dataset, DatasetDict
 
 from data_prep.__main__ import main
 from data_prep.advice import Built, leak_advice, probe_advice
-from data_prep.audio import SAMPLING_RATE, encode_flac, load_audio
 from data_prep.audit import audit_clips, summary
 from data_prep.audit_data import MEASURES, Clips
 from data_prep.audit_page import audit_page
 from data_prep.equalise import STEPS
 from data_prep.fingerprint import Fingerprint
-from data_prep.measures import measure
 from data_prep.probes import run_probes
-from data_prep.schema import FEATURES
+from deepfake.audio.decode import SAMPLING_RATE, encode_flac, load_audio
+from deepfake.audio.measures import measure
+from deepfake.schema import FEATURES
 
 EXAMPLES = Path(__file__).parents[1] / "examples/recordings"
 NOTHING = Fingerprint(np.zeros(0, np.uint32), np.zeros(0, np.int32))

@@ -18,8 +18,8 @@ from data_prep import build as build_module
 from data_prep import push as push_module
 from data_prep import recording
 from data_prep.__main__ import main
-from data_prep.audio import SAMPLING_RATE, load_audio, pcm16
-from data_prep.schema import FEATURES
+from deepfake.audio.decode import SAMPLING_RATE, load_audio, pcm16
+from deepfake.schema import FEATURES
 
 ROOT = Path(__file__).parents[1]
 

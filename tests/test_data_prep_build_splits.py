@@ -6,7 +6,7 @@ import shutil
 from building import report, run, write_wav
 from datasets import load_from_disk
 
-from data_prep.audio import load_audio
+from deepfake.audio.decode import load_audio
 
 
 def test_too_few_recordings_for_the_splits(corpus, tmp_path, capsys):

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep import chunking, vad
-from data_prep.audio import SAMPLING_RATE, load_audio
+from data_prep import chunking
 from data_prep.chunking import NO_SPEECH, TOO_SHORT, ChunkingOptions, chunk_recording
-from data_prep.energy import HOP_SAMPLES, frame_levels, runs
-from data_prep.errors import UserError
 from data_prep.gaps import Timeline
+from deepfake.audio import vad
+from deepfake.audio.decode import SAMPLING_RATE, load_audio
+from deepfake.audio.energy import HOP_SAMPLES, frame_levels, runs
+from deepfake.errors import UserError
 
 RECORDINGS = Path(__file__).parents[1] / "examples/recordings"
 
@@ -205,7 +206,7 @@ def test_a_memory_map_gives_the_same_chunks(tmp_path):
 
 def test_frame_levels_do_not_depend_on_the_block_size(monkeypatch):
     expected = frame_levels(speech())
-    monkeypatch.setattr("data_prep.energy._BLOCK_FRAMES", 7)
+    monkeypatch.setattr("deepfake.audio.energy._BLOCK_FRAMES", 7)
     np.testing.assert_array_equal(frame_levels(speech()), expected)
 
 

@@ -9,11 +9,11 @@ from building import write_wav
 from datasets import load_from_disk
 
 from data_prep.__main__ import main
-from data_prep.audio import SAMPLING_RATE, load_audio
 from data_prep.chunks import Chunk, ChunkingOptions
 from data_prep.equalise import EqualiseOptions, equalised, trim
-from data_prep.errors import UserError
-from data_prep.measures import measure
+from deepfake.audio.decode import SAMPLING_RATE, load_audio
+from deepfake.audio.measures import measure
+from deepfake.errors import UserError
 
 EXAMPLES = Path(__file__).parents[1] / "examples/recordings"
 

@@ -18,12 +18,12 @@ from fetching import Repository, make_repository, metadata, reasons, report, row
 
 from data_prep import arguments
 from data_prep.__main__ import _parser
-from data_prep.audio import SAMPLING_RATE, load_audio, pcm16
-from data_prep.energy import frame_levels, gate_thresholds, runs
 from data_prep.fetch_cut import Treatment, level_dbfs, treated
 from data_prep.fetch_http import HttpOptions
 from data_prep.fetch_list import read_list
 from data_prep.list_tables import replaced
+from deepfake.audio.decode import SAMPLING_RATE, load_audio, pcm16
+from deepfake.audio.energy import frame_levels, gate_thresholds, runs
 
 AS_PUBLISHED = ("--keep-edges", "--keep-level")
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from fetching import Repository, git, make_repository, row, voice, write_list
 
-from data_prep.errors import UserError
 from data_prep.fetch_clip import ListedFile
 from data_prep.fetch_git import MirrorSource, object_folders
 from data_prep.fetch_list import files_of, read_list
+from deepfake.errors import UserError
 
 PAGE = "some-lab/demo"
 NAMES = ["a.wav", "b/ü.wav", "c.wav"]

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from data_prep.errors import UserError
-from data_prep.files import find_audio_files
+from deepfake.audio.files import find_audio_files
+from deepfake.errors import UserError
 
 
 @pytest.fixture

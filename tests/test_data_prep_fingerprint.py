@@ -9,8 +9,8 @@ import pytest
 from test_data_prep_hostile import encode, resampled
 
 from data_prep import fingerprint as module
-from data_prep.audio import SAMPLING_RATE, load_audio
 from data_prep.fingerprint import Fingerprint, fingerprint, near_duplicates
+from deepfake.audio.decode import SAMPLING_RATE, load_audio
 
 EXAMPLES = Path(__file__).parents[1] / "examples/recordings"
 

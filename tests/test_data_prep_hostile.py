@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data_prep.__main__ import main
-from data_prep.audio import load_audio, pcm16
 from data_prep.parts import Recipe
 from data_prep.recording import PrepareTask, prepare_recording
+from deepfake.audio.decode import load_audio, pcm16
 
 EXAMPLES = Path(__file__).parents[1] / "examples/recordings"
 

@@ -9,9 +9,9 @@ import pytest
 from datasets import Audio, ClassLabel, Dataset
 
 from data_prep import arguments
-from data_prep.errors import UserError
 from data_prep.inputs import read_inputs, sample_per_class
 from data_prep.layouts import LAYOUT_NAMES, remote
+from deepfake.errors import UserError
 
 
 def touch(root: Path, *names: str) -> None:

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep.errors import UserError
-from data_prep.files import AudioFile
-from data_prep.groups import connected_groups
-from data_prep.labels import LABELS
 from data_prep.layouts import Row
 from data_prep.partition import SplitOptions, achieved, partition
 from data_prep.splits import assign_splits, split_fractions
+from deepfake.audio.files import AudioFile
+from deepfake.errors import UserError
+from deepfake.groups import connected_groups
+from deepfake.labels import LABELS
 
 FRACTIONS = {"train": 0.8, "validation": 0.1, "test": 0.1}
 

@@ -12,9 +12,9 @@ import pytest
 from building import EXAMPLES, report, run, write_wav
 
 from data_prep.__main__ import main
-from data_prep.audio import SAMPLING_RATE, load_audio
-from data_prep.errors import UserError
 from data_prep.inputs import Inputs, read_inputs
+from deepfake.audio.decode import SAMPLING_RATE, load_audio
+from deepfake.errors import UserError
 
 
 def tree(root: Path, *folders: str, each: int = 3) -> Path:

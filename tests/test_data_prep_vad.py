@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_prep import vad
-from data_prep.audio import SAMPLING_RATE, load_audio
-from data_prep.vad import FRAME_SAMPLES, SPEECH_THRESHOLD, speech_duration_s, speech_probabilities
+from deepfake.audio import vad
+from deepfake.audio.decode import SAMPLING_RATE, load_audio
+from deepfake.audio.vad import FRAME_SAMPLES, SPEECH_THRESHOLD, speech_duration_s, speech_probabilities
 
 ROOT = Path(__file__).parents[1]
 SPEECH = ROOT / "examples/recordings/real/vctk_p226.wav"
@@ -51,8 +51,8 @@ def test_duration_tells_speech_from_silence_and_noise(waveform):
 
 def test_a_worker_imports_neither_torch_nor_datasets():
     code = (
-        "import sys, numpy, data_prep.__main__, data_prep.recording, data_prep.workers, data_prep.vad\n"
-        "data_prep.vad.speech_probabilities(numpy.zeros(512, numpy.float32))\n"
+        "import sys, numpy, data_prep.__main__, data_prep.recording, data_prep.workers, deepfake.audio.vad\n"
+        "deepfake.audio.vad.speech_probabilities(numpy.zeros(512, numpy.float32))\n"
         "print(sorted({'torch', 'datasets', 'transformers'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

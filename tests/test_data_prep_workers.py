@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from data_prep import recording
-from data_prep.audio import AudioReader, load_audio, pcm16
 from data_prep.parts import Recipe, read_chunks, read_facts
 from data_prep.recording import PrepareTask, decoded, prepare_recording
 from data_prep.workers import run_ordered
+from deepfake.audio.decode import AudioReader, load_audio, pcm16
 
 ROOT = Path(__file__).parents[1]
 SPEECH = ROOT / "examples/recordings/real/vctk_p225.mp3"

@@ -9,10 +9,10 @@ import pytest
 from conftest import ROOT, launch_training
 from safetensors.torch import load_file
 
-from judging.limits import gaps
-from judging.run import read_run
+from deepfake.judging.limits import gaps
+from deepfake.judging.run import read_run
+from deepfake.training.summary import format_results
 from model_card.record import Record
-from training.summary import format_results
 
 SHIPPED = ROOT / "checkpoints" / "compact"
 

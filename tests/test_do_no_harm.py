@@ -10,11 +10,11 @@ import pytest
 from conftest import ROOT, launch_training, save_tiny
 from datasets import DatasetDict, load_from_disk
 
-from data_prep.errors import UserError
-from evaluation.intervals import Difference, Estimate
-from judging.run import read_run
-from training.arguments import parse_recipe
-from training.outside import load_outside, warnings_of
+from deepfake.errors import UserError
+from deepfake.judging.run import read_run
+from deepfake.metrics.intervals import Difference, Estimate
+from deepfake.training.arguments import parse_recipe
+from deepfake.training.outside import load_outside, warnings_of
 
 SHIPPED = ROOT / "checkpoints" / "compact"
 

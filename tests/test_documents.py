@@ -16,7 +16,7 @@ VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 COMMANDS = (
     ("infer.py",), ("train_wav2vec2.py",), ("-m", "data_prep"), ("-m", "evaluation"), ("-m", "model_card"),
-    ("-m", "app"), ("-m", "training.summary"), ("-m", "training.show_augmentation"),
+    ("-m", "app"), ("-m", "deepfake.training.summary"), ("-m", "deepfake.channels.show"),
 )  # fmt: skip
 
 
@@ -31,14 +31,14 @@ def test_every_command_says_its_version_in_one_line(command: tuple[str, ...]) ->
 
 
 def test_outside_a_clone_the_version_is_that_of_the_installed_package(tmp_path: Path) -> None:
-    package = tmp_path / "data_prep"
+    package = tmp_path / "deepfake"
     package.mkdir()
     (package / "__init__.py").touch()
-    (package / "version.py").write_bytes((ROOT / "data_prep/version.py").read_bytes())
+    (package / "version.py").write_bytes((ROOT / "deepfake/version.py").read_bytes())
     installed = tmp_path / "speech_deepfake_detection-9.9.dist-info"
     installed.mkdir()
     (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: speech-deepfake-detection\nVersion: 9.9\n")
-    code = "from data_prep.version import project_version; print(project_version())"
+    code = "from deepfake.version import project_version; print(project_version())"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env={"PYTHONPATH": str(tmp_path)}
     )

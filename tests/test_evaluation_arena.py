@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import yaml
 
+from deepfake.metrics.definitions import equal_error_rate
 from evaluation.__main__ import main
-from evaluation.metrics import equal_error_rate
 from evaluation.score_files import read_scores
 
 SYSTEM = {"name": "A detector", "slug": "a-detector", "description": "It listens.", "code": "https://example.org/code",

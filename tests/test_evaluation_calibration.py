@@ -9,9 +9,9 @@ import pytest
 from scipy import stats
 from scipy.special import logit
 
-from evaluation.abstention import AbstentionBand, fit_abstention_band
-from evaluation.calibration import Calibration, fit_platt, fit_temperature
-from evaluation.metrics import cllr, expected_calibration_error, roc_auc
+from deepfake.metrics.abstention import AbstentionBand, fit_abstention_band
+from deepfake.metrics.calibration import Calibration, fit_platt, fit_temperature
+from deepfake.metrics.definitions import cllr, expected_calibration_error, roc_auc
 
 
 def true_ratios(rng, n: int, prior_fake: float, strength: float = 4.0) -> tuple[np.ndarray, np.ndarray]:

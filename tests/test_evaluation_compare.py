@@ -8,18 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_prep.errors import UserError
+from deepfake.errors import UserError
+from deepfake.judging.clips import ScoredClips
+from deepfake.judging.comparison import COMPARISON, Contender, compare_systems, read_comparison, write_comparison
+from deepfake.judging.judge import Judge
+from deepfake.judging.record import Threshold
+from deepfake.metrics.checks import group_codes
+from deepfake.metrics.intervals import bootstrap_intervals
 from evaluation.__main__ import main
-from evaluation.checks import group_codes
-from evaluation.intervals import bootstrap_intervals
 from evaluation.paired import Scored, holm, paired_difference, paired_systems
 from evaluation.rates import group_rate, half_total_error
 from evaluation.score_files import read_scores
 from evaluation.score_tables import read_score_table
-from judging.clips import ScoredClips
-from judging.comparison import COMPARISON, Contender, compare_systems, read_comparison, write_comparison
-from judging.judge import Judge
-from judging.record import Threshold
 
 JUDGE = Judge(Threshold(0.0, "fake_logit", "made up", None))
 CLIPS = 400

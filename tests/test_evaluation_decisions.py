@@ -10,13 +10,13 @@ import pytest
 from conftest import RECORDINGS, save_tiny
 
 import infer
-from data_prep.errors import UserError
-from data_prep.text import fake_probability
-from evaluation.decisions import Decisions, bayes_threshold, fit_decisions
+from deepfake.errors import UserError
+from deepfake.judging.clips import ScoredClips
+from deepfake.judging.judge import applied
+from deepfake.metrics.decisions import Decisions, bayes_threshold, fit_decisions
+from deepfake.scoring.decision import decide_by
+from deepfake.text import fake_probability
 from infer import Detector
-from judging.clips import ScoredClips
-from judging.judge import applied
-from scoring.decision import decide_by
 
 
 def clips(seed: int, recordings: int = 400, shift: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

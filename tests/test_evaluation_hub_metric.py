@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evaluation.metrics import detection_metrics
+from deepfake.metrics.definitions import detection_metrics
 
 pytest.importorskip("evaluate")
 

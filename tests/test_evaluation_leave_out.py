@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from datasets import DatasetDict, load_from_disk
 
-from data_prep.errors import UserError
-from data_prep.read_dataset import read_splits
+from deepfake.dataset import read_splits
+from deepfake.errors import UserError
+from deepfake.models.checkpoint import default_model
 from evaluation.__main__ import main
 from evaluation.leave_out import leave_one_generator_out, without
-from scoring.checkpoint import default_model
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
-from evaluation import metrics
-from evaluation.curves import roc_counts
+from deepfake.metrics import definitions as metrics
+from deepfake.metrics.curves import roc_counts
 
 
 def random_sets(count: int, seed: int, most: int = 200):

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from evaluation.bounds import binomial_upper, mean_upper, smallest_supporting_n
-from evaluation.costs import CostModel
-from evaluation.metrics import detection_metrics
-from evaluation.operating_points import OperatingPoint, choose_threshold, standard_operating_points
+from deepfake.metrics.bounds import binomial_upper, mean_upper, smallest_supporting_n
+from deepfake.metrics.costs import CostModel
+from deepfake.metrics.definitions import detection_metrics
+from deepfake.metrics.operating_points import OperatingPoint, choose_threshold, standard_operating_points
 
 
 def tied_sets(count: int, seed: int):

@@ -19,24 +19,31 @@ from matplotlib.figure import Figure
 from PIL import Image
 from scipy.special import expit
 
-from data_prep.audio import load_audio
-from data_prep.errors import UserError
-from data_prep.read_dataset import read_splits
-from evaluation import figures
+from deepfake.audio.decode import load_audio
+from deepfake.dataset import read_splits
+from deepfake.errors import UserError
+from deepfake.judging import figures
+from deepfake.judging.clips import ScoredClips
+from deepfake.judging.judge import SHOWN, Judge, drawn, measure_set
+from deepfake.judging.record import ClassFacts, Part, Threshold
+from deepfake.judging.report import System, read_report
+from deepfake.judging.run import read_run
+from deepfake.judging.tables import report_table
+from deepfake.metrics.definitions import (
+    act_dcf,
+    brier_score,
+    cllr,
+    detection_metrics,
+    expected_calibration_error,
+    roc_auc,
+)
+from deepfake.metrics.intervals import Estimate
 from evaluation.__main__ import main
 from evaluation.gates import Gate
-from evaluation.intervals import Estimate
-from evaluation.metrics import act_dcf, brier_score, cllr, detection_metrics, expected_calibration_error, roc_auc
 from evaluation.report import build_report
 from evaluation.score_dataset import score_rows
 from evaluation.score_files import read_scores
-from evaluation.text import report_table
 from infer import Detector
-from judging.clips import ScoredClips
-from judging.judge import SHOWN, Judge, drawn, measure_set
-from judging.record import ClassFacts, Part, Threshold
-from judging.report import System, read_report
-from judging.run import read_run
 
 PICTURES = ("roc", "det", "precision_recall", "confusion_matrix", "score_histogram", "reliability")
 QUICK = ("--resamples", "50")

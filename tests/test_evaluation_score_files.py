@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import run
 
-from data_prep.errors import UserError
+from deepfake.errors import UserError
 from evaluation.__main__ import main
 from evaluation.score_files import JoinedScores, read_scores
 

@@ -13,13 +13,13 @@ import pytest
 from conftest import run
 from PIL import Image
 
-from channels.catalogue import CONDITIONS
-from data_prep.errors import UserError
+from deepfake.channels.conditions import CONDITIONS
+from deepfake.errors import UserError
+from deepfake.judging.clips import ScoredClips
+from deepfake.judging.judge import Judge
+from deepfake.judging.record import Threshold
 from evaluation.__main__ import main
 from evaluation.stress import CLEAN, Channel, chosen, compare_conditions, first_failures
-from judging.clips import ScoredClips
-from judging.judge import Judge
-from judging.record import Threshold
 
 JUDGE = Judge(Threshold(0.0, "fake_logit", "", "validation"))
 SOME = ("telephone", "white_0dB", "lead_1s")

@@ -8,13 +8,13 @@ import pytest
 from conftest import ROOT, run, tiny_config
 from transformers import AutoConfig, AutoModelForAudioClassification
 
-from compact import CompactConfig
-from data_prep.errors import UserError
-from training.arguments import parse_recipe
-from training.freeze import FreezePlan, count_parameters, freeze, on_meta, transformer_layers
-from training.model import build_model, planned_config
-from training.plan import dummy_input, module_rows, step_cost
-from training.recipe import freeze_plan
+from deepfake.architectures.compact import CompactConfig
+from deepfake.errors import UserError
+from deepfake.models.freeze import FreezePlan, count_parameters, freeze, on_meta, transformer_layers
+from deepfake.training.arguments import parse_recipe
+from deepfake.training.model import build_model, planned_config
+from deepfake.training.plan import dummy_input, module_rows, step_cost
+from deepfake.training.recipe import freeze_plan
 
 
 def planned(recipe_file: str) -> object:

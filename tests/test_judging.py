@@ -11,18 +11,14 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from data_prep.errors import UserError
-from data_prep.text import bracket, fake_probability, markdown_table, replacing, with_interval, write_json
-from evaluation.decisions import fit_decisions
-from evaluation.intervals import Estimate
-from evaluation.metrics import detection_metrics
-from judging.clips import ScoredClips
-from judging.codec import from_json, to_json
-from judging.judge import OF_PROBABILITY, Judge, compare, drawn, facts, measure_set
-from judging.limits import Evidence, gaps
-from judging.record import Audit, Base, Judgement, Threshold
-from judging.report import REPORT, History, Report, System, read_report, write_report_json
-from judging.run import (
+from deepfake.errors import UserError
+from deepfake.judging.clips import ScoredClips
+from deepfake.judging.codec import from_json, to_json
+from deepfake.judging.judge import OF_PROBABILITY, Judge, compare, drawn, facts, measure_set
+from deepfake.judging.limits import Evidence, gaps
+from deepfake.judging.record import Audit, Base, Judgement, Threshold
+from deepfake.judging.report import REPORT, History, Report, System, read_report, write_report_json
+from deepfake.judging.run import (
     RESULTS,
     DataFacts,
     Fitted,
@@ -34,6 +30,10 @@ from judging.run import (
     read_run,
     write_run,
 )
+from deepfake.metrics.decisions import fit_decisions
+from deepfake.metrics.definitions import detection_metrics
+from deepfake.metrics.intervals import Estimate
+from deepfake.text import bracket, fake_probability, markdown_table, replacing, with_interval, write_json
 
 ROOT = Path(__file__).parents[1]
 SHIPPED, SYSTEM_E = ROOT / "checkpoints" / "compact", ROOT / "tests" / "data" / "system_e"

@@ -6,8 +6,8 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from data_prep.errors import UserError
-from data_prep.labels import fake_index, label_of_folders, label_of_tokens
+from deepfake.errors import UserError
+from deepfake.labels import fake_index, label_of_folders, label_of_tokens
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ import pytest
 from conftest import ROOT, tiny_config
 from transformers import AutoConfig, AutoModelForAudioClassification, Trainer
 
-from training.arguments import parse_recipe
-from training.freeze import FreezePlan, freeze, on_meta, transformer_layers
-from training.layer_rates import decayed_groups, layer_depths
-from training.model import load_feature_extractor, load_model
-from training.trainer import DetectorTrainer, build_trainer
+from deepfake.models.freeze import FreezePlan, freeze, on_meta, transformer_layers
+from deepfake.training.arguments import parse_recipe
+from deepfake.training.layer_rates import decayed_groups, layer_depths
+from deepfake.training.model import load_feature_extractor, load_model
+from deepfake.training.trainer import DetectorTrainer, build_trainer
 
 KINDS = ["wav2vec2", "hubert", "wavlm", "data2vec-audio", "whisper", "audio-spectrogram-transformer"]
 
@@ -64,7 +64,7 @@ def test_groups_hold_every_trained_parameter_once_at_its_rate(kind: str) -> None
 
 
 def test_the_recipe_key_reaches_the_optimizer(dataset_dir, tmp_path) -> None:
-    from training.data import load_splits
+    from deepfake.training.data import load_splits
 
     def trainer(*options: str) -> DetectorTrainer:
         config = str(ROOT / "configs/tiny.yaml")

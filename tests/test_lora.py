@@ -13,14 +13,14 @@ from conftest import ROOT, run, save_tiny, tiny_config
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForAudioClassification, set_seed
 
-from compact import CompactConfig
-from data_prep.errors import UserError
+from deepfake.architectures.compact import CompactConfig
+from deepfake.errors import UserError
+from deepfake.models.freeze import FreezePlan, count_parameters, freeze
+from deepfake.training.arguments import parse_recipe
+from deepfake.training.lora import LoraOptions, add_lora, merge_lora
+from deepfake.training.model import build_model
+from deepfake.training.plan import module_rows
 from train_wav2vec2 import main
-from training.arguments import parse_recipe
-from training.freeze import FreezePlan, count_parameters, freeze
-from training.lora import LoraOptions, add_lora, merge_lora
-from training.model import build_model
-from training.plan import module_rows
 
 RECIPE = ROOT / "configs" / "wav2vec2_xlsr_lora.yaml"
 FEW = ("--freeze_encoder_layers", "1", "--set", "lora.r=4", "--max_duration_s", "13", "--save_total_limit", "9",

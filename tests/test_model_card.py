@@ -16,10 +16,10 @@ from conftest import RECORDINGS, ROOT, run
 from huggingface_hub import DatasetCard, ModelCard
 
 import evaluation.__main__
-from data_prep.errors import UserError
-from judging.codec import to_json
-from judging.limits import MIN_RECORDINGS, gaps
-from judging.report import read_report
+from deepfake.errors import UserError
+from deepfake.judging.codec import to_json
+from deepfake.judging.limits import MIN_RECORDINGS, gaps
+from deepfake.judging.report import read_report
 from model_card.__main__ import write
 from model_card.build import render_card, write_card
 from model_card.record import Record
@@ -242,7 +242,7 @@ def test_the_pipeline_takes_any_file_through_our_decoder_without_ffmpeg(trained:
     code = f"""
 import sys
 from transformers import pipeline
-from data_prep.audio import load_audio
+from deepfake.audio.decode import load_audio
 from infer import Detector
 
 clip = load_audio({str(RECORDINGS / "real" / "asterisk_allison_en.m4a")!r})[:64_000]

@@ -12,7 +12,7 @@ import pytest
 from conftest import RECORDINGS, ROOT
 from nbclient import NotebookClient
 
-from scoring.choices import TIMELINE_HOP_S, TIMELINE_WINDOW_S
+from deepfake.models.choices import TIMELINE_HOP_S, TIMELINE_WINDOW_S
 
 NOTEBOOK = ROOT / "examples" / "notebook.ipynb"
 

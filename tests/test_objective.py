@@ -19,14 +19,14 @@ from datasets import ClassLabel, Dataset, Features, Value
 from transformers import EarlyStoppingCallback, TrainerControl
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from data_prep.errors import UserError
-from training.arguments import parse_recipe
-from training.data import load_splits
-from training.following import out_of_memory, require_finite
-from training.model import load_feature_extractor, load_model
-from training.objective import REPORTED, Objective, balanced_weights
-from training.sampling import BalancedSampler, balanced_sampler
-from training.trainer import build_trainer
+from deepfake.errors import UserError
+from deepfake.training.arguments import parse_recipe
+from deepfake.training.data import load_splits
+from deepfake.training.following import out_of_memory, require_finite
+from deepfake.training.model import load_feature_extractor, load_model
+from deepfake.training.objective import REPORTED, Objective, balanced_weights
+from deepfake.training.sampling import BalancedSampler, balanced_sampler
+from deepfake.training.trainer import build_trainer
 
 LOGITS = torch.tensor([[1.0, -0.5], [0.2, 0.9], [-1.0, 2.0], [0.3, 0.1], [2.0, -2.0], [0.0, 0.4]])
 LABELS = torch.tensor([0, 1, 1, 0, 1, 1])

@@ -12,13 +12,13 @@ import pytest
 from conftest import launch_training, run
 from datasets import Audio, Dataset, DatasetDict, load_from_disk
 
-from data_prep.audio import AudioError, encode_flac, load_audio
-from data_prep.read_dataset import read_splits
+from deepfake.audio.decode import AudioError, encode_flac, load_audio
+from deepfake.dataset import read_splits
+from deepfake.judging.run import read_run
+from deepfake.scoring.clips import ClipScores, score_clips
 from evaluation.__main__ import main as evaluate
 from evaluation.score_dataset import NothingScored, score_rows
 from infer import Detector
-from judging.run import read_run
-from scoring.clips import ClipScores, score_clips
 
 RATE = 16_000
 BAD = 4  # clips at the end of `hard_clips` that cannot be scored

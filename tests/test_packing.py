@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForAudioClassification, PreTrainedModel, set_seed
 
-from data_prep.errors import UserError
-from training.one_dnn import use_one_dnn
-from training.packing import pack_clips, packs_clips
+from deepfake.errors import UserError
+from deepfake.models.one_dnn import use_one_dnn
+from deepfake.training.packing import pack_clips, packs_clips
 
 SMALL = {
     "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 48, "layerdrop": 0.0,

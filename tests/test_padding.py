@@ -6,11 +6,11 @@ import pytest
 from conftest import ROOT, SMALL
 from transformers import set_seed
 
-from training.arguments import parse_recipe
-from training.data import load_splits
-from training.model import load_feature_extractor, load_model
-from training.padding import describe_padding, padding_share
-from training.trainer import build_trainer
+from deepfake.training.arguments import parse_recipe
+from deepfake.training.data import load_splits
+from deepfake.training.model import load_feature_extractor, load_model
+from deepfake.training.padding import describe_padding, padding_share
+from deepfake.training.trainer import build_trainer
 
 
 def test_share_by_hand() -> None:

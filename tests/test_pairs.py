@@ -10,9 +10,9 @@ import pytest
 from conftest import RECORDINGS, run
 
 import data_prep.pairs
-from data_prep.errors import UserError
 from data_prep.pairs import load_pair, make_pairs, read_pairs
-from data_prep.provenance import read_provenance
+from deepfake.errors import UserError
+from deepfake.provenance import read_provenance
 
 GROUPS = {"vctk_p226.wav": "alike", "vctk_p227.flac": "alike", "vctk_p225.mp3": "other"}
 

@@ -13,16 +13,16 @@ from datasets import load_from_disk
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForAudioClassification, Wav2Vec2FeatureExtractor
 
-from data_prep.audio import load_audio
-from data_prep.errors import UserError
-from scoring.inputs import featurise
-from training.arguments import parse_recipe
-from training.data import load_splits
-from training.freeze import freeze
-from training.model import load_feature_extractor, load_model
-from training.packing import pack_clips
-from training.prefix import build_cache, require_cacheable, starting_from_cache
-from training.recipe import freeze_plan
+from deepfake.audio.decode import load_audio
+from deepfake.errors import UserError
+from deepfake.models.freeze import freeze
+from deepfake.models.inputs import featurise
+from deepfake.training.arguments import parse_recipe
+from deepfake.training.data import load_splits
+from deepfake.training.model import load_feature_extractor, load_model
+from deepfake.training.packing import pack_clips
+from deepfake.training.prefix import build_cache, require_cacheable, starting_from_cache
+from deepfake.training.recipe import freeze_plan
 
 OPTIONS = (
     "--freeze_feature_encoder", "true", "--freeze_encoder_layers", "1", "--freeze_input_stack", "true",

@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, run
 
-from training.arguments import MAPPING_KEYS
-from training.recipe import RecipeArguments
+from deepfake.training.arguments import MAPPING_KEYS
+from deepfake.training.recipe import RecipeArguments
 
 README = ROOT / "README.md"
 DOCS = tuple(sorted((ROOT / "docs").glob("*.md")))
@@ -281,7 +281,7 @@ def test_every_option_of_recipes_stands_in_the_page_on_training() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=NAMES.get)
 def test_no_page_names_an_option_that_is_gone(page: Path) -> None:
     known = {option for command in DESCRIBED for option in options_in(help_of(*command))}
-    known |= recipe_options() | options_in(help_of("-m", "training.show_augmentation")) | OTHERS_OPTIONS
+    known |= recipe_options() | options_in(help_of("-m", "deepfake.channels.show")) | OTHERS_OPTIONS
     known |= options_in(help_of("-m", "accelerate.commands.launch")) | options_in(help_of("-m", "pip", "install"))
     named = {
         option for code in re.findall(r"`([^`]+)`", prose(page)) for option in re.findall(r"(?<!\S)--[\w-]+", code)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from data_prep.errors import UserError
-from training.arguments import parse_recipe, resolve_precision
+from deepfake.errors import UserError
+from deepfake.training.arguments import parse_recipe, resolve_precision
 
 RECIPES = sorted((ROOT / "configs").glob("*.yaml"))
 SYSTEM_D = ("resnet18", "res2net50", "senet154", "gnn", "lstm", "darts_lstm")

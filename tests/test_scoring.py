@@ -18,11 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
-from data_prep.audio import AudioError, encode_flac
-from data_prep.errors import UserError
+from deepfake.audio.decode import AudioError, encode_flac
+from deepfake.audio.windows import iter_windows
+from deepfake.errors import UserError
+from deepfake.scoring.result import COLUMNS
 from infer import Detector, main
-from scoring.result import COLUMNS
-from scoring.windows import iter_windows
 
 RATE = 16_000
 
@@ -275,7 +275,7 @@ def test_a_device_that_is_not_there_is_one_sentence(tiny_checkpoint: Path) -> No
 def test_help_and_mistakes_do_not_wait_for_pytorch() -> None:
     told = run(sys.executable, "-X", "importtime", "infer.py", "--help")
     assert "fake_probability" in told.stdout
-    assert "scoring.arguments" in told.stderr
+    assert "deepfake.scoring.arguments" in told.stderr
     assert " torch" not in told.stderr
     told = run(sys.executable, "-X", "importtime", "infer.py", "x.wav", "--threshold", "3", check=2)
     assert "expected a probability from 0 to 1" in told.stderr

@@ -13,9 +13,9 @@ import soundfile
 import soxr
 from conftest import RECORDINGS
 
-from data_prep.audio import AudioReader
-from scoring.audio_facts import AudioFacts, AudioWarning
-from scoring.reading import Reading
+from deepfake.audio.decode import AudioReader
+from deepfake.scoring.audio_facts import AudioFacts, AudioWarning
+from deepfake.scoring.reading import Reading
 
 RATE = 16_000
 WINDOW, HOP = 13 * RATE, round(6.5 * RATE)

@@ -12,12 +12,12 @@ import pytest
 import soundfile
 from conftest import run
 
-from data_prep.audio import AudioError, encode_flac
+from deepfake.audio.decode import AudioError, encode_flac
+from deepfake.scoring.result import Score
+from deepfake.scoring.sharding import Shard, join, part_path
+from deepfake.scoring.writers import ScoreWriter, scored_keys
 from evaluation.score_files import read_scores
 from infer import Detector, main
-from scoring.result import Score
-from scoring.sharding import Shard, join, part_path
-from scoring.writers import ScoreWriter, scored_keys
 
 RATE = 16_000
 

@@ -14,10 +14,10 @@ import torch
 from conftest import run, save_tiny
 from test_scoring_timeline import model_of
 
-from data_prep.audio import AudioReader, load_audio
-from data_prep.errors import UserError
-from scoring.checkpoint import Checkpoint, load_checkpoint
-from scoring.contract import Probe, check_contract, probe_speech
+from deepfake.audio.decode import AudioReader, load_audio
+from deepfake.errors import UserError
+from deepfake.models.checkpoint import Checkpoint, load_checkpoint
+from deepfake.models.contract import Probe, check_contract, probe_speech
 
 
 def checkpoint(folder: Path, **changes: object) -> Checkpoint:

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep.audio import AudioError, encode_flac
+from deepfake.audio.decode import AudioError, encode_flac
+from deepfake.models.forward import WindowScore
+from deepfake.scoring.engine import Plan, pack, score_readings
+from deepfake.scoring.reading import Reading
 from infer import Detector
-from scoring.engine import Plan, pack, score_readings
-from scoring.forward import WindowScore
-from scoring.reading import Reading
 
 RATE = 16_000
 

@@ -12,10 +12,10 @@ from conftest import run
 from test_scoring_timeline import model_of
 from transformers import AutoModelForAudioClassification
 
-from baselines import SpectrogramConfig, SpectrogramForAudioClassification
-from data_prep.errors import UserError
+from deepfake.architectures.baselines import SpectrogramConfig, SpectrogramForAudioClassification
+from deepfake.errors import UserError
+from deepfake.models.layers import keep_layers
 from infer import Detector
-from scoring.layers import keep_layers
 
 
 def test_the_shortened_model_reads_its_last_layer(tiny_checkpoint: Path, speech: np.ndarray) -> None:

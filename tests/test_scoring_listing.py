@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.errors import UserError
-from scoring.listing import list_files
+from deepfake.errors import UserError
+from deepfake.scoring.listing import list_files
 
 
 @pytest.fixture

@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 from conftest import run
 
-from data_prep.audio import encode_flac
-from data_prep.errors import UserError
-from data_prep.files import find_audio_files
+from deepfake.audio.decode import encode_flac
+from deepfake.audio.files import find_audio_files
+from deepfake.errors import UserError
+from deepfake.scoring.arguments import parse_arguments
+from deepfake.scoring.command import score_shard
+from deepfake.scoring.options import OptionError, ScoringOptions
+from deepfake.scoring.sharding import Shard, join, part_path
 from infer import Detector
-from scoring.arguments import parse_arguments
-from scoring.command import score_shard
-from scoring.options import OptionError, ScoringOptions
-from scoring.sharding import Shard, join, part_path
 
 RATE = 16_000
 # A value other than the default for every option that goes with the backend torch.
@@ -113,7 +113,7 @@ def test_from_pretrained_and_from_options_are_one_detector(tiny_checkpoint: Path
 def test_mistakes_and_help_do_not_wait_for_pytorch(command: tuple[str, ...]) -> None:
     told = run(sys.executable, "-X", "importtime", *command, check=0 if "--help" in command else 2)
     imported = {line.rpartition("|")[2].strip() for line in told.stderr.splitlines() if line.startswith("import time:")}
-    assert "scoring.options" in imported
+    assert "deepfake.scoring.options" in imported
     assert not imported & {"torch", "transformers", "datasets"}
     assert "--help" in command or "error: --batch-size is 0; expected at least 1" in told.stderr
 

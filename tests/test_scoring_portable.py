@@ -13,13 +13,17 @@ from conftest import RECORDINGS
 from test_scoring_timeline import model_of
 from transformers import FeatureExtractionMixin, PreTrainedModel, Wav2Vec2FeatureExtractor, set_seed
 
-from baselines import SpectrogramConfig, SpectrogramFeatureExtractor, SpectrogramForAudioClassification
-from compact import CompactConfig, CompactForAudioClassification
-from data_prep.errors import UserError
+from deepfake.architectures.baselines import (
+    SpectrogramConfig,
+    SpectrogramFeatureExtractor,
+    SpectrogramForAudioClassification,
+)
+from deepfake.architectures.compact import CompactConfig, CompactForAudioClassification
+from deepfake.errors import UserError
+from deepfake.models.checkpoint import load_checkpoint
+from deepfake.models.portable import _exported, _quiet_torch, _to_openvino, export
+from deepfake.scoring.arguments import parse_arguments
 from infer import Detector, main
-from scoring.arguments import parse_arguments
-from scoring.checkpoint import load_checkpoint
-from scoring.portable import _exported, _quiet_torch, _to_openvino, export
 
 
 def small_cnn() -> tuple[PreTrainedModel, FeatureExtractionMixin]:

@@ -11,13 +11,13 @@ import torch
 from conftest import RECORDINGS
 from torch import nn
 
-from data_prep.audio import load_audio
+from deepfake.audio.decode import load_audio
+from deepfake.models import linear
+from deepfake.models.checkpoint import default_model, load_checkpoint
+from deepfake.models.forward import WindowScore
+from deepfake.models.linear import Int8Linear, OneDnnLinear, TokenQuantiser
+from deepfake.models.precision import Gated, sigmoid, with_precision
 from infer import Detector
-from scoring import linear
-from scoring.checkpoint import default_model, load_checkpoint
-from scoring.forward import WindowScore
-from scoring.linear import Int8Linear, OneDnnLinear, TokenQuantiser
-from scoring.precision import Gated, sigmoid, with_precision
 
 PATHS = [RECORDINGS / "real" / "vctk_p226.wav", RECORDINGS / "fake" / "kokoro_af_bella.flac"]
 needs_int8 = pytest.mark.skipif(linear.why_not_int8() is not None, reason=str(linear.why_not_int8()))

@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 from conftest import run, save_tiny
 
-from data_prep.audio import encode_flac
-from data_prep.errors import UserError
+from deepfake.audio.decode import encode_flac
+from deepfake.errors import UserError
+from deepfake.scoring.options import ScoringOptions
+from deepfake.scoring.outputs import record_path
+from deepfake.scoring.record import Record, weights_sha256
+from deepfake.scoring.result import Score
+from deepfake.scoring.writers import ScoreWriter
 from infer import Detector, main
-from scoring.options import ScoringOptions
-from scoring.outputs import record_path
-from scoring.record import Record, weights_sha256
-from scoring.result import Score
-from scoring.writers import ScoreWriter
 
 RATE = 16_000
 # Options that leave every score and decision as they are, to rounding; and those whose meaning the record resolves.

@@ -15,10 +15,10 @@ import psutil
 import pytest
 from conftest import ROOT, run
 
-from data_prep.audio import encode_flac
-from scoring.result import Score
-from scoring.sharding import Shard, join, part_path
-from scoring.writers import ScoreWriter
+from deepfake.audio.decode import encode_flac
+from deepfake.scoring.result import Score
+from deepfake.scoring.sharding import Shard, join, part_path
+from deepfake.scoring.writers import ScoreWriter
 
 RATE = 16_000
 

@@ -11,9 +11,9 @@ from conftest import save_tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep.audio import AudioError
+from deepfake.audio.decode import AudioError
+from deepfake.scoring.stream import StreamingDetector
 from infer import Detector
-from scoring.stream import StreamingDetector
 
 RATE = 16_000
 # Windows so short that a few seconds of speech give many, with and without overlap at the end.

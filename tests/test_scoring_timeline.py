@@ -32,12 +32,12 @@ from transformers import (
     set_seed,
 )
 
+from deepfake.audio.windows import SpeechTrack, Window
+from deepfake.models.forward import TorchForward, WindowScore, fuse_head
+from deepfake.scoring.engine import Plan, score_readings
+from deepfake.scoring.reading import Reading
+from deepfake.scoring.timeline import BIN_S, Timeline, segments
 from infer import Detector
-from scoring.engine import Plan, score_readings
-from scoring.forward import TorchForward, WindowScore, fuse_head
-from scoring.reading import Reading
-from scoring.timeline import BIN_S, Timeline, segments
-from scoring.windows import SpeechTrack, Window
 
 RATE = 16_000
 WIDTHS = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}

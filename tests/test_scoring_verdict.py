@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 from conftest import ENVIRONMENT, RECORDINGS, ROOT, run, save_tiny
 
-from data_prep.audio import encode_flac
-from data_prep.text import fake_probability
-from evaluation.decisions import Decisions
+from deepfake.audio.decode import encode_flac
+from deepfake.metrics.decisions import Decisions
+from deepfake.scoring.decision import decide_by
+from deepfake.scoring.detector import Detector as ScoringDetector
+from deepfake.scoring.rates import measured_rates
+from deepfake.scoring.verdict import verdict
+from deepfake.text import fake_probability
 from infer import Detector
-from scoring.decision import decide_by
-from scoring.detector import Detector as ScoringDetector
-from scoring.rates import measured_rates
-from scoring.verdict import verdict
 
 RATE = 16_000
 

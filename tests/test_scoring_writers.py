@@ -16,11 +16,11 @@ from conftest import run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep.audio import encode_flac
-from data_prep.errors import UserError
-from scoring.result import COLUMNS, Score
-from scoring.summary import Summary, error_kind
-from scoring.writers import ScoreWriter, read_rows, scored_keys
+from deepfake.audio.decode import encode_flac
+from deepfake.errors import UserError
+from deepfake.scoring.result import COLUMNS, Score
+from deepfake.scoring.summary import Summary, error_kind
+from deepfake.scoring.writers import ScoreWriter, read_rows, scored_keys
 
 RATE = 16_000
 ODD_NAMES = ["plain.wav", 'qu"ote, comma.wav', "line\nbreak.wav", "Größe 音.wav", "no-utf8-\udcff.wav", "tab\t.wav"]
@@ -139,7 +139,7 @@ def test_summary_counts_by_kind() -> None:
 # Forks before torch computes anything, so that twenty runs pay for the imports once.
 KILLER = """
     import os, pathlib, random, signal, sys, time
-    import infer, scoring.command
+    import infer, deepfake.scoring.command
     output, growing, kills = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), int(sys.argv[3])
     options, dice, killed = sys.argv[4:], random.Random(5), 0
     for attempt in range(200):

@@ -16,11 +16,11 @@ from conftest import RECORDINGS, ROOT, run
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 
-from data_prep.audio import load_audio
-from data_prep.errors import UserError
+from deepfake.audio.decode import load_audio
+from deepfake.errors import UserError
+from deepfake.models import checkpoint
+from deepfake.models.contract import Probe, check_contract, probe_speech
 from infer import Detector
-from scoring import checkpoint
-from scoring.contract import Probe, check_contract, probe_speech
 
 FOLDER = ROOT / "checkpoints" / "compact"
 TWO = ("real/vctk_p226.wav", "fake/kokoro_am_michael.wav")
@@ -82,7 +82,7 @@ def test_a_missing_default_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 def test_the_architecture_beside_the_weights_is_the_one_tested_here() -> None:
-    for path in sorted((ROOT / "compact").glob("*_compact.py")):
+    for path in sorted((ROOT / "deepfake/architectures/compact").glob("*_compact.py")):
         assert (FOLDER / path.name).read_text() == path.read_text()
 
 

@@ -10,8 +10,8 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from baselines import SpectrogramFeatureExtractor
-from scoring.windows import iter_windows
+from deepfake.architectures.baselines import SpectrogramFeatureExtractor
+from deepfake.audio.windows import iter_windows
 
 RECIPES = [p for p in sorted((ROOT / "configs").glob("*.yaml")) if "SpectrogramFeatureExtractor" in p.read_text()]
 

@@ -12,20 +12,20 @@ from conftest import RECORDINGS
 from datasets import Audio, Dataset, Features, Value
 from transformers import Wav2Vec2FeatureExtractor, set_seed
 
-from compact import CompactConfig, CompactForAudioClassification
-from compact.features_compact import levelled as levelled_clip
-from compact.features_compact import log_mel as log_mel_of_clip
-from data_prep.audio import encode_flac, load_audio
-from data_prep.errors import UserError
-from data_prep.schema import FEATURES
-from scoring.checkpoint import Checkpoint
-from scoring.detector import Detector
-from scoring.options import ScoringOptions
-from training.stacked import sound
-from training.stacked.audio import ClipAudio
-from training.stacked.fit import Averages, OneFit, StackedFit
-from training.stacked.held_out import BY_TELEPHONE, CLEAN, decide, judge_held_out, score_held_out
-from training.stacked.model import (
+from deepfake.architectures.compact import CompactConfig, CompactForAudioClassification
+from deepfake.architectures.compact.features_compact import levelled as levelled_clip
+from deepfake.architectures.compact.features_compact import log_mel as log_mel_of_clip
+from deepfake.audio.decode import encode_flac, load_audio
+from deepfake.errors import UserError
+from deepfake.models.checkpoint import Checkpoint
+from deepfake.schema import FEATURES
+from deepfake.scoring.detector import Detector
+from deepfake.scoring.options import ScoringOptions
+from deepfake.training.stacked import sound
+from deepfake.training.stacked.audio import ClipAudio
+from deepfake.training.stacked.fit import Averages, OneFit, StackedFit
+from deepfake.training.stacked.held_out import BY_TELEPHONE, CLEAN, decide, judge_held_out, score_held_out
+from deepfake.training.stacked.model import (
     KINDS_HEAD,
     StackedForward,
     detector_of,
@@ -33,9 +33,9 @@ from training.stacked.model import (
     load_parameters,
     stacked_parameters,
 )
-from training.stacked.options import STATE, StackedOptions
-from training.stacked.run import average_into
-from training.stacked.sampling import (
+from deepfake.training.stacked.options import STATE, StackedOptions
+from deepfake.training.stacked.run import average_into
+from deepfake.training.stacked.sampling import (
     FAKE,
     KINDS,
     REAL,

@@ -14,13 +14,13 @@ from datasets import load_from_disk
 from safetensors.torch import load_file
 from transformers import WhisperConfig, WhisperModel, set_seed
 
-from data_prep.errors import UserError
+from deepfake.errors import UserError
+from deepfake.judging.limits import gaps
+from deepfake.judging.run import read_run
+from deepfake.training.arguments import parse_recipe
+from deepfake.training.stacked.options import STATE, StackedOptions
 from infer import Detector
-from judging.limits import gaps
-from judging.run import read_run
 from model_card.record import Record
-from training.arguments import parse_recipe
-from training.stacked.options import STATE, StackedOptions
 
 WIDTH = {"channels": 32, "layers": 2, "attention_heads": 4, "inner_width": 64}
 CONFIGS = ROOT / "configs"

@@ -13,8 +13,8 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks import systems
 from benchmarks.systems_rows import HELD_OUT, RARE, SEEN, constant_row, score_column, trained_row
-from judging.record import Judgement, Threshold
-from judging.run import DataFacts, ModelFacts, RunFacts, RunRecord, TrainingFacts, read_run
+from deepfake.judging.record import Judgement, Threshold
+from deepfake.judging.run import DataFacts, ModelFacts, RunFacts, RunRecord, TrainingFacts, read_run
 
 SPEED = {"realtime": 9.0, "epoch_s": 5.0}
 

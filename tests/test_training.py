@@ -18,15 +18,15 @@ from datasets import ClassLabel, DatasetDict, load_from_disk
 from safetensors.torch import load_file
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, set_seed
 
-from data_prep.errors import UserError
-from evaluation.metrics import detection_metrics
+from deepfake.errors import UserError
+from deepfake.judging.run import read_run
+from deepfake.launch import processes_asked_for
+from deepfake.metrics.definitions import detection_metrics
+from deepfake.training.arguments import parse_recipe
+from deepfake.training.data import load_splits, shared_sources
+from deepfake.training.model import load_feature_extractor, load_model
+from deepfake.training.trainer import build_trainer
 from infer import Detector
-from judging.run import read_run
-from training.arguments import parse_recipe
-from training.data import load_splits, shared_sources
-from training.launch import processes_asked_for
-from training.model import load_feature_extractor, load_model
-from training.trainer import build_trainer
 
 DEMO = ["--config", str(ROOT / "configs/tiny.yaml")]
 NO_NOISE = [f"--set=architecture.{name}=0.0" for name in (

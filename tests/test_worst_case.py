@@ -8,18 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation.checks import group_codes
-from evaluation.costs import cllr
-from evaluation.decisions import fit_decisions
-from evaluation.metrics import detection_metrics, equal_error_rate, roc_auc
+from deepfake.judging.clips import ScoredClips
+from deepfake.judging.judge import Judge, measure_set
+from deepfake.judging.record import OUT_OF_DOMAIN, TEST, VALIDATION, Threshold
+from deepfake.judging.report import REPORT, System, read_report
+from deepfake.judging.tables import report_table
+from deepfake.judging.transfer import min_cllr, threshold_transfer
+from deepfake.judging.worst import MOST_CELLS, false_alarms, matrix
+from deepfake.metrics.checks import group_codes
+from deepfake.metrics.costs import cllr
+from deepfake.metrics.decisions import fit_decisions
+from deepfake.metrics.definitions import detection_metrics, equal_error_rate, roc_auc
 from evaluation.report import build_report, write_report
-from evaluation.text import report_table
-from evaluation.transfer import min_cllr, threshold_transfer
-from judging.clips import ScoredClips
-from judging.judge import Judge, measure_set
-from judging.record import OUT_OF_DOMAIN, TEST, VALIDATION, Threshold
-from judging.report import REPORT, System, read_report
-from judging.worst import MOST_CELLS, false_alarms, matrix
 
 RECORDINGS = 480
 

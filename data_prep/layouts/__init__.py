@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from data_prep.errors import UserError
 from data_prep.layouts import asvspoof, fake_or_real, folders, in_the_wild, metadata, mlaad, wavefake
 from data_prep.layouts.base import Reading, Row, Tree
+from deepfake.errors import UserError
 
 AUTO, FOLDERS = "auto", "folders"
 __all__ = ["AUTO", "FOLDERS", "LAYOUT_NAMES", "Reading", "Row", "Tree", "read_tree"]

@@ -11,10 +11,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from data_prep.errors import UserError
-from data_prep.files import AudioFile
 from data_prep.layouts.base import Reading, Row, Tree, examples, read_text
 from data_prep.layouts.tables import known, label_of_cell, split_of
+from deepfake.audio.files import AudioFile
+from deepfake.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from data_prep.errors import UserError
-from data_prep.files import AudioFile
+from deepfake.audio.files import AudioFile
+from deepfake.errors import UserError
 
 EXAMPLES = 5  # names that an error or a report quotes
 
@@ -24,7 +24,7 @@ class Row:
         generator: what made a fake; "human" for real.
         split: train, validation or test where the corpus itself says so.
         group: what else it was made from (the utterance that a vocoder copied); rows that share it stay in one split.
-        page, kind, family, year, licence: see `data_prep.schema`.
+        page, kind, family, year, licence: see `deepfake.schema`.
     """
 
     file: AudioFile

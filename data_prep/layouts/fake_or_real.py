@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 
-from data_prep.errors import UserError
-from data_prep.files import AudioFile
 from data_prep.layouts.base import Reading, Row, Tree, parts_below
 from data_prep.layouts.tables import split_of
+from deepfake.audio.files import AudioFile
+from deepfake.errors import UserError
 
 _VERSION = re.compile(r"for-(norm|original|2sec|2seconds|rerec|rerecorded)", re.IGNORECASE)
 _SPLITS = frozenset({"training", "validation", "testing"})

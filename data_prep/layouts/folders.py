@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from data_prep.errors import UserError
-from data_prep.files import AudioFile
-from data_prep.labels import label_of_folders, label_of_tokens
 from data_prep.layouts.base import Reading, Row, Tree, examples
+from deepfake.audio.files import AudioFile
+from deepfake.errors import UserError
+from deepfake.labels import label_of_folders, label_of_tokens
 
 
 def read(tree: Tree) -> Reading:

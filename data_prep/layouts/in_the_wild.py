@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from data_prep.errors import UserError
-from data_prep.files import AudioFile
 from data_prep.layouts.base import Reading, Row, Tree
 from data_prep.layouts.tables import known, label_of_cell, read_table
+from deepfake.audio.files import AudioFile
+from deepfake.errors import UserError
 
 _COLUMNS = {"file", "speaker", "label"}
 

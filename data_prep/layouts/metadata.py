@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from data_prep.errors import UserError
-from data_prep.files import AudioFile
-from data_prep.labels import LABELS, label_of_folders
 from data_prep.layouts import folders
 from data_prep.layouts.base import Reading, Row, Tree, examples
 from data_prep.layouts.tables import column_names, known, label_of_cell, read_table, split_of, year_of
+from deepfake.audio.files import AudioFile
+from deepfake.errors import UserError
+from deepfake.labels import LABELS, label_of_folders
 
 AUDIOFOLDER_NAMES = ("metadata.csv", "metadata.jsonl")
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from data_prep.errors import UserError
-from data_prep.files import AudioFile
 from data_prep.layouts.base import Reading, Row, Tree, parts_below, read_text
 from data_prep.layouts.tables import known, read_table
+from deepfake.audio.files import AudioFile
+from deepfake.errors import UserError
 
 _HEADER = "path|original_file|"
 _M_AILABS = "by_book"

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data_prep.errors import UserError
-from data_prep.files import AUDIO_EXTENSIONS, AudioFile
-from data_prep.hub import cache_only, check_name, first_line, offline_hint
-from data_prep.labels import label_of_tokens
 from data_prep.layouts.base import Reading, Row
 from data_prep.layouts.tables import COLUMNS, known, split_of, year_of
+from deepfake.audio.files import AUDIO_EXTENSIONS, AudioFile
+from deepfake.errors import UserError
+from deepfake.hub import cache_only, check_name, first_line, offline_hint
+from deepfake.labels import label_of_tokens
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -22,11 +22,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from statistics import median
 
-from data_prep.errors import UserError
-from data_prep.files import AUDIO_EXTENSIONS, readable_name
-from data_prep.labels import FAKE_NAMES, LABELS, REAL_NAMES, label_of_tokens
 from data_prep.layouts.base import EXAMPLES, Row
-from data_prep.schema import SPLITS
+from deepfake.audio.files import AUDIO_EXTENSIONS, readable_name
+from deepfake.errors import UserError
+from deepfake.labels import FAKE_NAMES, LABELS, REAL_NAMES, label_of_tokens
+from deepfake.schema import SPLITS
 
 AUTO, NONE = "auto", "none"
 SPEAKER, GENERATOR, PASSED_OVER = "speaker", "generator", "-"

@@ -8,10 +8,10 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from data_prep.errors import UserError
-from data_prep.labels import label_of_tokens
 from data_prep.layouts.base import read_text
-from data_prep.schema import SPLITS
+from deepfake.errors import UserError
+from deepfake.labels import label_of_tokens
+from deepfake.schema import SPLITS
 
 # Our name of a column → names that published metadata files use for it, the most telling first.
 COLUMNS: Mapping[str, tuple[str, ...]] = {

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 
-from data_prep.errors import UserError
-from data_prep.files import AudioFile
 from data_prep.layouts.base import Reading, Row, Tree, parts_below
+from deepfake.audio.files import AudioFile
+from deepfake.errors import UserError
 
 _CORPORA = {"ljspeech": "en", "jsut": "ja"}
 _VOCODER = re.compile(

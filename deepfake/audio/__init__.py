@@ -1,0 +1,1 @@
+"""From the bytes of a recording to samples: decoding, speech, windows, levels, and finding audio files."""

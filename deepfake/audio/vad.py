@@ -1,0 +1,106 @@
+"""Where is somebody speaking: silero-vad's sequence model, run by onnxruntime without importing torch.
+
+`silero_vad.sequence_vad` does the same, but its package imports torch, which costs every worker process two seconds and
+200 MB. The 20 lines that feed the model are therefore here; a test compares them with the stock streaming model.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from deepfake.audio.decode import SAMPLING_RATE
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+FRAME_SAMPLES = 512  # 32 ms at 16 kHz, the only frame the model knows
+SPEECH_THRESHOLD = 0.5  # silero's own default: at or above it a frame is speech
+_CONTEXT_SAMPLES = 64  # the end of the previous frame, which the model expects before each frame
+_FRAMES_PER_CALL = 512  # 16 s: larger calls are no faster and cost memory
+_FRAMES_PER_LOOK = 16  # 0.5 s: shorter calls cost more than they spare
+_MODEL_FILE = "data/silero_vad_16k_sequence.onnx"
+
+
+def speech_probabilities(waveform: np.ndarray) -> np.ndarray:
+    """Probability of speech for each 32 ms frame.
+
+    Args:
+        waveform: float32 of shape (samples,), 16 kHz mono, full scale 1. A memory map is read 16 s at a time.
+
+    Returns:
+        float32 of shape (ceil(samples / 512),); the last frame is padded with zeros.
+    """
+    return np.concatenate([np.zeros(0, np.float32), *_listen(waveform, _FRAMES_PER_CALL)])
+
+
+def holds_speech(waveform: np.ndarray, n_frames: int, skip: int = 0) -> bool:
+    """Whether at least `n_frames` frames after the first `skip` hold speech; listens no further than that takes.
+
+    Args:
+        waveform: as for `speech_probabilities`.
+    """
+    left = -(-len(waveform) // FRAME_SAMPLES) - skip
+    pieces = _listen(waveform, _FRAMES_PER_LOOK)
+    while 0 < n_frames <= left:
+        speech = next(pieces) >= SPEECH_THRESHOLD
+        n_frames -= np.count_nonzero(speech[skip:])
+        left -= max(0, len(speech) - skip)
+        skip = max(0, skip - len(speech))
+    return n_frames <= 0
+
+
+def _listen(waveform: np.ndarray, n_frames: int) -> Iterator[np.ndarray]:
+    """The probabilities of `speech_probabilities`, `n_frames` at a time."""
+    listener = Listener()
+    step = n_frames * FRAME_SAMPLES
+    for start in range(0, len(waveform), step):
+        samples = np.asarray(waveform[start : start + step], dtype=np.float32)
+        yield listener(np.pad(samples, (0, -len(samples) % FRAME_SAMPLES)))
+
+
+class Listener:
+    """The speech probabilities of one recording that arrives piece by piece, in order.
+
+    What was heard before is kept between calls, so that the result does not depend on how the recording is cut.
+    """
+
+    def __init__(self) -> None:
+        self._hidden = self._cell = np.zeros((1, 1, 128), dtype=np.float32)
+        self._context = np.zeros(_CONTEXT_SAMPLES, dtype=np.float32)
+
+    def __call__(self, samples: np.ndarray) -> np.ndarray:
+        """Float32 samples of shape (frames * 512,) to probabilities of shape (frames,)."""
+        found = [np.zeros(0, np.float32)]
+        for start in range(0, len(samples), _FRAMES_PER_CALL * FRAME_SAMPLES):
+            frames = samples[start : start + _FRAMES_PER_CALL * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
+            contexts = np.vstack((self._context, frames[:-1, -_CONTEXT_SAMPLES:]))
+            self._context = frames[-1, -_CONTEXT_SAMPLES:].copy()  # a view would keep the samples alive
+            inputs = {"input": np.hstack((contexts, frames)), "h": self._hidden, "c": self._cell}
+            values, self._hidden, self._cell = _session().run(["speech_probs", "hn", "cn"], inputs)
+            found.append(values.reshape(-1))
+        return np.concatenate(found)
+
+
+def speech_duration_s(waveform: np.ndarray) -> float:
+    """Seconds of the frames of `waveform` (float32, 16 kHz mono) that hold speech, a multiple of 0.032."""
+    return float(np.count_nonzero(speech_probabilities(waveform) >= SPEECH_THRESHOLD) * FRAME_SAMPLES / SAMPLING_RATE)
+
+
+@functools.cache
+def _session() -> onnxruntime.InferenceSession:
+    import onnxruntime
+
+    package = importlib.util.find_spec("silero_vad")  # finds the folder, imports nothing
+    if package is None or package.origin is None:
+        raise ImportError("silero-vad is not installed; run: pip install 'silero-vad>=6.2.3'")
+    options = onnxruntime.SessionOptions()
+    # One thread: recordings are prepared in parallel, and a fixed order of additions makes results repeatable.
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    model = Path(package.origin).parent / _MODEL_FILE
+    return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])

@@ -1,0 +1,114 @@
+"""A trained checkpoint, loaded only if scores from it can mean something: weights, a trained head, named classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, FeatureExtractionMixin, PreTrainedModel
+
+from deepfake.architectures import (
+    baselines,  # noqa: F401 - registers its architecture
+    compact,  # noqa: F401 - registers its architecture
+)
+from deepfake.audio.decode import SAMPLING_RATE
+from deepfake.errors import UserError
+from deepfake.hub import cache_only, check_name, first_line, offline_hint
+from deepfake.labels import fake_index
+from deepfake.models.choices import EXPORTED
+from deepfake.models.layers import keep_layers
+from deepfake.shipped import shipped
+
+DEFAULT_MODEL = shipped("checkpoints/compact")
+
+
+def default_model() -> str:
+    """The detector that comes with the project, used where no model is named.
+
+    Raises:
+        UserError: this installation lacks it.
+    """
+    if not (DEFAULT_MODEL / "config.json").is_file():
+        raise UserError("no model was named, and this installation lacks checkpoints/compact; give --model")
+    return str(DEFAULT_MODEL)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What scoring needs. Windows in seconds; `threshold` is None and `stored` empty when the checkpoint holds none."""
+
+    model: PreTrainedModel
+    extractor: FeatureExtractionMixin
+    fake_index: int
+    threshold: float | None
+    window_s: float
+    hop_s: float
+    stored: dict[str, Any] = field(default_factory=dict)  # the config's `detector` entry
+    name: str = ""  # the folder or Hub id
+
+
+def load_checkpoint(name: str, device: str, fake_label: str | None = None, layers: int | None = None) -> Checkpoint:
+    """Load a folder or Hub id in float32 and evaluation mode; only its first `layers` encoder layers, when given.
+
+    Raises:
+        UserError: not found, no weights, an untrained classifier, unknown class names, not a 16 kHz model, or a device
+            that PyTorch cannot use here.
+    """
+    _require_device(device)
+    check_name(name, "model")
+    offline = cache_only() and not Path(name).is_dir()
+    try:
+        model, loading = AutoModelForAudioClassification.from_pretrained(
+            name, dtype=torch.float32, output_loading_info=True, local_files_only=offline
+        )
+        extractor = AutoFeatureExtractor.from_pretrained(name, local_files_only=offline)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(_explain(name, error)) from error
+    untrained = sorted(loading["missing_keys"])
+    if untrained:
+        raise UserError(
+            f"{name} lacks weights for {', '.join(untrained[:3])}: it would be scored with random numbers there; "
+            "give a checkpoint fine-tuned for audio classification"
+        )
+    if extractor.sampling_rate != SAMPLING_RATE:
+        raise UserError(f"{name} expects audio at {extractor.sampling_rate} Hz; only {SAMPLING_RATE} Hz is supported")
+    if layers is not None:
+        keep_layers(model, layers)
+    stored = getattr(model.config, "detector", None) or {}
+    return Checkpoint(
+        model=model.eval().to(device),
+        extractor=extractor,
+        fake_index=fake_index(model.config.id2label, fake_label),
+        threshold=stored.get("threshold"),
+        window_s=float(stored.get("window_s", 13.0)),
+        hop_s=float(stored.get("hop_s", 6.5)),
+        stored=stored,
+        name=name,
+    )
+
+
+def _require_device(device: str) -> None:
+    try:
+        torch.empty(1, device=device)
+    except (AssertionError, RuntimeError) as error:  # torch asserts where it was built without the device
+        raise UserError(
+            f"PyTorch cannot use the device {device} here ({first_line(error)}); expected cpu, or one that this "
+            "machine has, e.g. cuda:0"
+        ) from error
+
+
+def _explain(name: str, error: Exception) -> str:
+    folder = Path(name)
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            return f"{name} is not a model folder: it has no config.json; expected what train_wav2vec2.py left there"
+        for backend, file in EXPORTED.items():
+            if (folder / file).is_file():
+                return f"{name} holds a model exported as {file}, checked when it was; score with --backend {backend}"
+        if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
+            return f"{name} holds no weights (no model.safetensors); the training may not have finished"
+    return (
+        f"cannot load the model {name} ({first_line(error)}); expected a model folder or a Hub id{offline_hint(name)}"
+    )

@@ -1,0 +1,138 @@
+"""The options of `infer.py`."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+from deepfake.errors import UserError
+from deepfake.models.choices import EXPORTED
+from deepfake.scoring.options import ScoringOptions, TimelineOptions
+from deepfake.scoring.outputs import output_kind, require_new
+from deepfake.version import add_version
+
+_EPILOG = """\
+One row per file: path, fake_probability (higher = fake), prediction, threshold, duration_s, windows (how many with
+speech were scored), max_window (the highest fake_probability of one window), error. A file that cannot be scored has an
+error and no score ("no_speech: …" where nobody speaks); the others are scored all the same.
+
+exit status: 0 all scored, 1 some files could not be scored or a check failed, 2 nothing done (wrong path, model or
+option), 130 Ctrl-C: what was scored is kept
+
+  python infer.py call.mp3 --model OUT                     CSV to the screen
+  python infer.py call.wav                                 with the detector in the box
+  python infer.py calls/ --model OUT --output scores.csv   a folder, with all folders in it
+  python infer.py calls/ --model OUT --output scores.csv --resume        go on after a crash or Ctrl-C
+  python infer.py calls/ --model OUT --timeline timelines/               where in each file: JSON, labels, RTTM, picture
+  find calls -name '*.wav' | python infer.py - --model OUT --precision int8"""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `infer.py` was asked to do.
+
+    Attributes:
+        scoring: how.
+        paths, include, exclude: which recordings; see `deepfake.scoring.listing.list_files`.
+        output: file for the rows, or for the contract of `check`; None: the screen.
+        resume: keep the scored rows of an earlier run, and score what failed or is missing.
+        overwrite: replace the rows of an earlier run.
+        timeline: where timelines are written; None: nowhere.
+        check: model to check in place of scoring.
+        save: folder for the model shortened to `deepfake.models.layers`, in place of scoring.
+        export: backend and folder to export the model to, in place of scoring.
+    """
+
+    scoring: ScoringOptions
+    paths: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    output: Path | None = None
+    resume: bool = False
+    overwrite: bool = False
+    timeline: TimelineOptions | None = None
+    check: str | None = None
+    save: Path | None = None
+    export: tuple[str, Path] | None = None
+
+
+def parse_arguments(words: list[str] | None = None) -> Request:
+    """Read the command line.
+
+    Raises:
+        UserError: options that do not go together or are out of range, or an output that exists already.
+    """
+    parser = _parser()
+    arguments = parser.parse_args(words)
+    if arguments.save is not None and (arguments.layers is None or arguments.model is None):
+        raise UserError("--save writes a model shortened by --layers N; give --model and --layers too")
+    if arguments.export is not None and arguments.export[0] not in EXPORTED:
+        raise UserError(f"--export is {' '.join(arguments.export)}; expected --export onnx|openvino DIR")
+    no_paths = arguments.check is not None or arguments.save is not None or arguments.export is not None
+    if not no_paths and not arguments.paths:
+        parser.error("the following arguments are required: PATH")
+    if arguments.resume and arguments.output is None:
+        raise UserError("--resume goes on from the rows in --output FILE; name that file")
+    if arguments.resume and arguments.overwrite:
+        raise UserError("--resume keeps the rows in --output and --overwrite replaces them; give one of the two")
+    if arguments.output is not None and not no_paths:
+        output_kind(arguments.output)
+        if not arguments.resume and not arguments.overwrite:
+            require_new(arguments.output)
+    timeline = arguments.timeline
+    return Request(
+        scoring=ScoringOptions.read(arguments),
+        paths=tuple(arguments.paths),
+        include=tuple(arguments.include),
+        exclude=tuple(arguments.exclude),
+        output=arguments.output,
+        resume=arguments.resume,
+        overwrite=arguments.overwrite,
+        timeline=None if timeline is None else TimelineOptions(timeline, not arguments.no_pictures),
+        check=arguments.check,
+        save=arguments.save,
+        export=None if arguments.export is None else (arguments.export[0], Path(arguments.export[1])),
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description="Score recordings with a speech deepfake detector, over their whole length.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_version(parser)
+    parser.add_argument(
+        "paths", nargs="*", metavar="PATH", help="audio file, folder with all below it, glob pattern, or - for a list"
+    )
+    parser.add_argument("--output", type=Path, help="file to write: .csv, .jsonl or .parquet; default: CSV on stdout")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="keep the rows in --output that have a score, try again what failed, and score what is missing; refused "
+        "where another model, threshold or option made them",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an --output that exists already")
+    parser.add_argument(
+        "--include", action="append", default=[], metavar="PATTERN", help="score only names like this: *.wav"
+    )
+    parser.add_argument(
+        "--exclude", action="append", default=[], metavar="PATTERN", help="score no names like this: */old/*"
+    )
+    parser.add_argument(
+        "--timeline", type=Path, metavar="DIR", help="write where in each file the evidence lies; open DIR/index.html"
+    )
+    parser.add_argument("--no-pictures", action="store_true", help="with --timeline: write no PNG files")
+    ScoringOptions.add_to(parser.add_argument_group("scoring"))
+    others = parser.add_argument_group("in place of scoring")
+    others.add_argument(
+        "--check", metavar="MODEL", help="check what the scores of a model rest on, and write contract.json"
+    )
+    others.add_argument(
+        "--save", type=Path, metavar="DIR", help="with --layers: write the shortened model into a folder"
+    )
+    others.add_argument(
+        "--export", nargs=2, metavar=("BACKEND", "DIR"), help="write --model as onnx or openvino, with contract.json"
+    )
+    return parser

@@ -1,0 +1,228 @@
+"""What `infer.py` does with its options: check, shorten, export, or score recordings, alone or as one of several."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Iterable, Iterator, Sequence, Set
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+from tqdm import tqdm
+from transformers.utils.logging import disable_progress_bar
+
+from deepfake.audio.files import AudioFile
+from deepfake.errors import EXIT_SOME_FAILED, UserError
+from deepfake.launch import start_all_processes
+from deepfake.models.checkpoint import DEFAULT_MODEL, default_model, load_checkpoint
+from deepfake.models.layers import save_shortened
+from deepfake.models.portable import export
+from deepfake.scoring.arguments import Request
+from deepfake.scoring.check_command import check_model
+from deepfake.scoring.detector import Detector
+from deepfake.scoring.engine import Result
+from deepfake.scoring.listing import STDIN, list_files
+from deepfake.scoring.options import ScoringOptions, TimelineOptions
+from deepfake.scoring.record import Record
+from deepfake.scoring.result import row_key
+from deepfake.scoring.sharding import (
+    Shard,
+    clear,
+    earlier_rows,
+    join,
+    local_device,
+    meet,
+    part_path,
+    require_shareable,
+    this_shard,
+)
+from deepfake.scoring.summary import Summary
+from deepfake.scoring.timeline_files import TimelineWriter
+from deepfake.scoring.verdict import verdict
+from deepfake.scoring.writers import ScoreWriter, scored_keys
+
+
+def execute(request: Request) -> int:
+    """Do what was asked for.
+
+    Returns:
+        the exit status: 0, or 1 when some recordings could not be scored or a check failed.
+
+    Raises:
+        UserError: nothing was done; the sentence says why.
+    """
+    start_all_processes()
+    disable_progress_bar()  # of loading weights
+    options = request.scoring
+    if request.check is not None:
+        return check_model(request.check, request.output, options.fake_label)
+    if request.save is not None:
+        shortened = load_checkpoint(options.model, "cpu", options.fake_label, options.layers)
+        save_shortened(shortened.model, shortened.extractor, request.save)
+        print(f"{request.save}: the first {options.layers} encoder layers; fine-tune it next", file=sys.stderr)
+        return 0
+    if request.export is not None:
+        backend, folder = request.export
+        checkpoint = load_checkpoint(options.model or default_model(), "cpu", options.fake_label, options.layers)
+        change = export(checkpoint, backend, folder)
+        print(f"{folder}: logits differ from PyTorch by at most {change:.1e}", file=sys.stderr)
+        return 0
+    shard = this_shard()
+    summary = score(request) if shard is None else score_as_one_of_several(request, shard)
+    return EXIT_SOME_FAILED if summary.errors else 0
+
+
+def score(request: Request) -> Summary:
+    """Score everything in this process: rows, or for one recording on a terminal a verdict."""
+    files = _at_least_one(request)
+    if request.output is None and sys.stdout.isatty():
+        first = list(itertools.islice(files, 2))
+        if len(first) == 1:
+            return show(request.scoring, first[0], request.timeline)
+        files = itertools.chain(first, files)
+    summary = score_shard(request.scoring, files, request.output, resume=request.resume, timeline=request.timeline)
+    print(summary.text(), file=sys.stderr)
+    return summary
+
+
+def show(options: ScoringOptions, file: AudioFile, timeline: TimelineOptions | None = None) -> Summary:
+    """Score one recording, and print what a person wants to know of it."""
+    detector = load_detector(options)
+    timelines = _timelines(timeline)
+    summary = Summary(detector.threshold)
+    with progress():
+        results = [result for _, result in analyse(detector, [file], timelines is not None)]
+    for result in results:
+        row = detector.row(result)
+        if timelines is not None:
+            timelines.write(file.name, row, result)
+        print(verdict(row, detector.decision, result), end="\n\n" if result is not results[-1] else "\n")
+        summary.add(row)
+    return summary
+
+
+def score_as_one_of_several(request: Request, shard: Shard) -> Summary:
+    """Score this process's share into a part; the first process joins the parts in input order."""
+    require_shareable(request.output, request.paths)
+    if shard.index == 0 and not request.resume:
+        clear(request.output)
+    files = shard.of(_at_least_one(request))
+    meet(shard)
+    timeline = request.timeline and replace(request.timeline, page=f"index.{shard.index}.html")
+    summary = score_shard(
+        replace(request.scoring, device=request.scoring.device or local_device(shard)),
+        files,
+        part_path(request.output, shard),
+        resume=request.resume,
+        earlier=earlier_rows(request.output) if request.resume else (),
+        timeline=timeline,
+    )
+    meet(shard)
+    if shard.index == 0:
+        join(request.output, (str(file.path) for file in _files(request)))
+        print(f"this process, one of {shard.count}: {summary.text()}", file=sys.stderr)
+    meet(shard)
+    return summary
+
+
+def score_shard(
+    options: ScoringOptions,
+    files: Iterable[AudioFile],
+    part: Path | None,
+    *,
+    resume: bool = False,
+    done: Set[str] = frozenset(),
+    earlier: Sequence[Path] = (),
+    timeline: TimelineOptions | None = None,
+) -> Summary:
+    """Score files one after the other, and write each row as soon as it is known. Needs no other process.
+
+    Args:
+        options: how; also which model, on which device.
+        files: taken lazily.
+        part: file for the rows: .csv, .jsonl or .parquet; None: CSV on stdout.
+        resume: keep the rows with a score that `part` holds, and score what failed or is missing.
+        done: paths of files that were scored elsewhere, and are left out (keys of channels, see `row_key`).
+        earlier: files of rows of an earlier run; what has a score there is left out as well.
+        timeline: where to write timelines.
+
+    Raises:
+        UserError: the model cannot be loaded, a file not be written, or earlier rows were made by another model or
+            with other options.
+    """
+    detector = load_detector(options)
+    record = None if part is None else Record.of(detector)
+    for rows in earlier:
+        record.require_same(rows)
+    done = done.union(*map(scored_keys, earlier))
+    with ScoreWriter(part, resume, record) as writer:
+        done, failed = done | writer.done, frozenset(writer.failed)
+        timelines = _timelines(timeline, resume)
+        summary = Summary(detector.threshold, kept=len(done))
+        # On a terminal the rows themselves are the progress, and a bar would be torn by them.
+        with nullcontext() if part is None and sys.stdout.isatty() else progress() as bar:
+            for file, result in analyse(detector, files, timelines is not None, done):
+                row = detector.row(result)
+                if timelines is not None:
+                    timelines.write(file.name, row, result)
+                writer.write(row)
+                summary.add(row, again=bool({row.key, row.path} & failed))
+                if bar is not None:
+                    bar.update()
+    return summary
+
+
+def progress() -> tqdm:
+    """A bar on a terminal, which leaves nothing behind; nothing in a log."""
+    return tqdm(unit=" files", file=sys.stderr, leave=False, disable=None)
+
+
+def _timelines(timeline: TimelineOptions | None, resume: bool = False) -> TimelineWriter | None:
+    if timeline is None:
+        return None
+    return TimelineWriter(timeline.folder, timeline.pictures, timeline.page, resume)
+
+
+def load_detector(options: ScoringOptions) -> Detector:
+    """The detector asked for; a warning when it decides by nothing better than 0.5."""
+    detector = Detector.from_options(options)
+    if detector.threshold_is_default:
+        name = options.model or DEFAULT_MODEL
+        print(
+            f"warning: {name} stores no threshold; {detector.threshold} is used, which may be far off",
+            file=sys.stderr,
+        )
+    if detector.decision.note:
+        print(f"warning: {detector.decision.name}: {detector.decision.note}", file=sys.stderr)
+    return detector
+
+
+def analyse(
+    detector: Detector, files: Iterable[AudioFile], with_timeline: bool = False, done: Set[str] = frozenset()
+) -> Iterator[tuple[AudioFile, Result]]:
+    """Each file, or each of its channels, with its result, in order, while the listing is still going on."""
+    todo = (
+        (file, reading)
+        for file in files
+        if str(file.path) not in done
+        for reading in detector.readings_of(file.path, with_timeline=with_timeline)
+        if row_key(str(file.path), reading.channel) not in done
+    )
+    for_reading, for_naming = itertools.tee(todo)
+    results = detector.analyse_readings((reading for _, reading in for_reading), with_timeline=with_timeline)
+    return zip((file for file, _ in for_naming), results, strict=False)
+
+
+def _files(request: Request) -> Iterator[AudioFile]:
+    return list_files(request.paths, request.include, request.exclude)
+
+
+def _at_least_one(request: Request) -> Iterator[AudioFile]:
+    files = _files(request)
+    first = next(files, None)
+    if first is None:
+        kept = " that --include and --exclude leave" if request.include or request.exclude else ""
+        places = ", ".join("the list on stdin" if path == STDIN else path for path in request.paths)
+        raise UserError(f"no audio files in {places}{kept}; name a recording, or a folder that holds some")
+    return itertools.chain([first], files)

@@ -1,0 +1,210 @@
+"""`Detector`: recordings in, `fake_probability` out."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from deepfake.audio.decode import SAMPLING_RATE, AudioError, AudioReader, Source
+from deepfake.models.checkpoint import Checkpoint, default_model, load_checkpoint
+from deepfake.models.forward import Forward, OneAtATime, TorchForward, frame_stride, fuse_head
+from deepfake.models.inputs import has_fixed_length, padding_invariant
+from deepfake.models.linear import has_bf16
+from deepfake.models.portable import PortableForward, PortableModel, load_portable
+from deepfake.models.precision import Gated, sigmoid, with_precision
+from deepfake.scoring.audio_facts import AudioFacts
+from deepfake.scoring.decision import decide_by
+from deepfake.scoring.engine import Plan, Result, pack, score_readings
+from deepfake.scoring.options import ScoringOptions
+from deepfake.scoring.reading import Reading, default_workers
+from deepfake.scoring.result import Score
+
+
+class Detector:
+    """A trained checkpoint and everything needed to score recordings with it.
+
+    The score of a recording is P(fake) from the mean over its speech windows of the float32 logit difference fake
+    minus real. A recording no longer than one window is scored whole, exactly as transformers alone would score it.
+
+    Several threads may use one detector. For samples that are still coming see
+    `deepfake.scoring.stream.StreamingDetector`.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, options: ScoringOptions) -> None:
+        """Score with a checkpoint that is loaded already, and on its device."""
+        self.checkpoint = checkpoint
+        self.options = options
+        self.decision = decide_by(checkpoint.stored, options.threshold, options.operating_point)
+        self.threshold_is_default = self.decision.is_default
+        self.threshold = self.decision.threshold
+        self._forward = OneAtATime(build_forward(checkpoint, options.precision))
+
+    @classmethod
+    def from_pretrained(cls, name: str | os.PathLike | None = None, **options: Any) -> Detector:
+        """Load a model folder or Hub id.
+
+        Args:
+            name: folder or Hub id; default: the compact detector that comes with the project.
+            options: fields of `ScoringOptions`, such as device="cuda:1", threshold=0.7, operating_point="fpr_0.01",
+                precision="int8" or batch_size=32.
+
+        Raises:
+            UserError: the checkpoint cannot be scored with, or an option is out of range; the sentence says why.
+        """
+        return cls.from_options(ScoringOptions(model=None if name is None else os.fspath(name), **options))
+
+    @classmethod
+    def from_options(cls, options: ScoringOptions) -> Detector:
+        """Load what `options` name. Errors as for `from_pretrained`."""
+        if options.backend == "torch":
+            device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+            place = default_model() if options.model is None else options.model
+            return cls(load_checkpoint(place, device, options.fake_label, options.layers), options)
+        return cls(load_portable(options.model, options.backend, options.fake_label), options)
+
+    @property
+    def plan(self) -> Plan:
+        """How recordings are cut into windows and packed into batches for this checkpoint."""
+        checkpoint, options = self.checkpoint, self.options
+        config = checkpoint.model.config
+        return Plan(
+            window=round(checkpoint.window_s * SAMPLING_RATE),
+            hop=round(checkpoint.hop_s * SAMPLING_RATE),
+            batch_size=options.batch_size,
+            equal_lengths=isinstance(checkpoint.model, PortableModel) or not padding_invariant(config),
+            fixed_length=has_fixed_length(checkpoint.extractor),
+            workers=default_workers() if options.workers is None else options.workers,
+            frame_stride=frame_stride(config),
+            timeline_window=round(options.timeline_window_s * SAMPLING_RATE),
+            timeline_hop=max(1, round(options.timeline_hop_s * SAMPLING_RATE)),
+        )
+
+    def score(
+        self, audio: Source | np.ndarray, sampling_rate: int | None = None, *, channel: int | None = None
+    ) -> Score:
+        """Score one recording over its whole length.
+
+        Args:
+            audio: path, encoded bytes, binary file object, or mono float samples of shape (samples,) with full scale 1.
+            sampling_rate: of the samples, in hertz; needed with samples only.
+            channel: of a file, counted from 0: score this one alone; default: the mean of all.
+
+        Raises:
+            AudioError: not decodable, too short, or `no_speech`.
+            ValueError: samples without a sampling rate, or not of shape (samples,).
+        """
+        result = self.analyse(audio, sampling_rate, with_timeline=False, channel=channel)
+        return self.row(result, str(audio) if isinstance(audio, (str, os.PathLike)) else "")
+
+    def analyse(
+        self,
+        audio: Source | np.ndarray,
+        sampling_rate: int | None = None,
+        *,
+        with_timeline: bool = True,
+        channel: int | None = None,
+    ) -> Result:
+        """The sums behind `score`, with the timeline of 20 ms evidence. Arguments and errors as for `score`."""
+        if isinstance(audio, np.ndarray) and (sampling_rate is None or audio.ndim != 1):
+            raise ValueError(
+                "samples need their sampling_rate in hertz"
+                if sampling_rate is None
+                else f"samples have the shape {audio.shape}; expected mono, (samples,)"
+            )
+        reading = self._reading(audio, sampling_rate, with_timeline=with_timeline, channel=channel)
+        (result,) = self.analyse_readings([reading], with_timeline=with_timeline)
+        if result.error is not None:
+            raise AudioError(result.error)
+        return result
+
+    def score_files(self, paths: Iterable[str | os.PathLike]) -> Iterator[Score]:
+        """Score files, in order; a file that cannot be scored gives a row with its `error`.
+
+        Files are decoded in parallel and their windows share batches; memory does not grow with their number or length.
+        With the option channels="each", a file of several channels gives a row for each of them.
+        """
+        return (self.row(result) for result in self.analyse_files(paths))
+
+    def analyse_files(self, paths: Iterable[str | os.PathLike], *, with_timeline: bool = False) -> Iterator[Result]:
+        """As `score_files`, for the sums behind each row; see `row`."""
+        readings = (one for path in paths for one in self.readings_of(Path(path), with_timeline=with_timeline))
+        return self.analyse_readings(readings, with_timeline=with_timeline)
+
+    def readings_of(self, path: Path, *, with_timeline: bool = False) -> list[Reading]:
+        """What there is to score of a file: the mean of its channels, or by the option channels="each" each of them."""
+        several = range(0)
+        if self.options.channels == "each":
+            try:
+                with AudioReader(path) as reader:
+                    several = range(reader.info.channels if reader.info.channels > 1 else 0)
+            except AudioError:
+                pass  # which its row will say
+        return [self._reading(path, with_timeline=with_timeline, channel=channel) for channel in several or (None,)]
+
+    def _reading(
+        self,
+        audio: Source | np.ndarray,
+        sampling_rate: int | None = None,
+        *,
+        with_timeline: bool,
+        channel: int | None = None,
+    ) -> Reading:
+        peaks = [] if with_timeline else None
+        return Reading(audio, sampling_rate, peaks=peaks, facts=AudioFacts(), channel=channel)
+
+    def analyse_readings(self, readings: Iterable[Reading], *, with_timeline: bool = False) -> Iterator[Result]:
+        """The one way from bytes to a score, which files, the rows of datasets and single recordings all take.
+
+        A reading tells how far it is, and its listener hears the samples.
+        """
+        return score_readings(readings, self._forward, self.plan, with_timeline)
+
+    def row(self, result: Result, name: str | None = None) -> Score:
+        """A result as the row that is written, reported under `name` (default: the path it was read from)."""
+        name = os.fspath(result.reading.source) if name is None else name
+        error = result.error
+        duration_s = round(result.reading.duration_s, 3) or None
+        facts = result.reading.facts
+        told = {
+            "operating_point": self.decision.name,
+            "channel": result.reading.channel,
+            "warnings": () if facts is None else tuple(one.text for one in facts.warnings(result.reading.track)),
+        }
+        if error is not None:
+            return Score(name, None, None, self.threshold, duration_s, 0, None, error, **told)
+        probability, highest = sigmoid(result.logit), sigmoid(result.max_logit)
+        prediction = self.decision.prediction(probability)
+        return Score(name, probability, prediction, self.threshold, duration_s, result.windows, highest, **told)
+
+    def fake_logits(self, waveforms: list[np.ndarray]) -> np.ndarray:
+        """Fake minus real logit of 16 kHz mono clips, each of shape (samples,); returns float64 of shape (clips,).
+
+        Clips of different lengths share a batch only where the model's logits do not depend on the padding.
+        """
+        logits = np.zeros(len(waveforms))
+        for batch in pack([len(w) for w in waveforms], self.plan):
+            logits[batch] = [score.logit for score in self._forward([waveforms[i] for i in batch])]
+        return logits
+
+
+def build_forward(checkpoint: Checkpoint, precision: str) -> Forward:
+    """The checkpoint as a function of windows; a reduced precision behind the gate that compares it with fp32."""
+    model, extractor, index = checkpoint.model, checkpoint.extractor, checkpoint.fake_index
+    if isinstance(model, PortableModel):
+        return PortableForward(model, extractor, index)
+    head = fuse_head(model, index)
+    exact = TorchForward(with_precision(model, "fp32"), extractor, index, head)
+    if precision == "fp32":
+        return exact
+
+    def reduced(name: str) -> Forward:
+        return TorchForward(with_precision(model, name), extractor, index, head)
+
+    names = [precision, "bf16"] if precision == "int8" and has_bf16() else [precision]
+    return Gated([(name, functools.partial(reduced, name)) for name in names], exact)

@@ -1,0 +1,56 @@
+"""Where the rows of a run are, and what lies beside them: known before PyTorch is loaded."""
+
+from __future__ import annotations
+
+import glob
+from pathlib import Path
+
+from deepfake.errors import UserError
+
+KINDS = ("csv", "jsonl", "parquet")
+
+
+def output_kind(path: Path) -> str:
+    """One of `KINDS`, from the name.
+
+    Raises:
+        UserError: another ending.
+    """
+    kind = path.suffix.lower().lstrip(".")
+    if kind not in KINDS:
+        raise UserError(f"--output {path} ends in {path.suffix or 'nothing'}; expected .csv, .jsonl or .parquet")
+    return kind
+
+
+def partial_path(output: Path) -> Path:
+    """Where the rows of a Parquet file wait until it is complete."""
+    return output.with_name(output.name + ".partial.jsonl")
+
+
+def record_path(rows: Path) -> Path:
+    """Where it stands what made a file of rows."""
+    return rows.with_name(rows.name + ".meta.json")
+
+
+def parts(output: Path) -> list[Path]:
+    """What the processes of a run left beside an output, whatever their number."""
+    return sorted(output.parent.glob(f"{glob.escape(output.name)}.part-*.jsonl"))
+
+
+def files_of(output: Path) -> list[Path]:
+    """All files of an output that exist: its rows, wherever they are, and the records of what made them."""
+    rows = [output, partial_path(output), *parts(output)]
+    return [path for path in (*rows, *map(record_path, rows)) if path.exists()]
+
+
+def require_new(output: Path) -> None:
+    """Refuse to write over the rows of an earlier run.
+
+    Raises:
+        UserError: there are some.
+    """
+    for path in (output, partial_path(output), *parts(output)):
+        if path.is_file() and path.stat().st_size:
+            raise UserError(
+                f"{path} exists already; give --resume to go on from it, --overwrite to replace it, or another --output"
+            )

@@ -1,0 +1,1 @@
+"""The search for an architecture (`darts_lstm`): options, supernet, search, picture."""
