@@ -16,8 +16,8 @@ from deepfake.judging.codec import to_json
 from deepfake.judging.judge import Judge, estimates
 from deepfake.judging.run import RunRecord
 from deepfake.metrics.intervals import Estimate
+from deepfake.metrics.paired import paired_difference
 from deepfake.scoring.detector import Detector
-from evaluation.paired import paired_difference
 
 SHOWN = ("accuracy", "f1_fake", "recall_fake", "recall_real", "balanced_accuracy", "roc_auc", "eer")
 SEEN, HELD_OUT = "generators in training", "generators held out"

@@ -21,8 +21,8 @@ from data_prep.parts import (
     read_facts,
     write_part,
 )
-from data_prep.stated import MAX_DURATION_GAP_S, MAX_DURATION_GAP_SHARE
 from deepfake.audio.decode import SAMPLING_RATE, AudioError, AudioReader, open_source
+from deepfake.audio.stated import MAX_DURATION_GAP_S, MAX_DURATION_GAP_SHARE
 
 # Longer recordings are decoded into a file and memory-mapped: 30 minutes are 115 MB of float32.
 _IN_MEMORY_SAMPLES = 30 * 60 * SAMPLING_RATE

@@ -15,9 +15,9 @@ from deepfake.judging.judge import Judge
 from deepfake.judging.record import Threshold
 from deepfake.metrics.checks import group_codes
 from deepfake.metrics.intervals import bootstrap_intervals
+from deepfake.metrics.paired import Scored, holm, paired_difference, paired_systems
+from deepfake.metrics.rates import group_rate, half_total_error
 from evaluation.__main__ import main
-from evaluation.paired import Scored, holm, paired_difference, paired_systems
-from evaluation.rates import group_rate, half_total_error
 from evaluation.score_files import read_scores
 from evaluation.score_tables import read_score_table
 

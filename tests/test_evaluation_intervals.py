@@ -12,8 +12,8 @@ from scipy.special import expit
 from deepfake.metrics import definitions as metrics
 from deepfake.metrics.intervals import DEFAULT_METRICS, binomial_interval, bootstrap_intervals
 from deepfake.metrics.losses import ClipLosses, act_dcf_losses, brier_losses, cllr_losses, ece_losses
+from deepfake.metrics.paired import paired_difference
 from deepfake.metrics.resampling import GroupDesign, RankedScores, weighted_counts, weighted_metrics
-from evaluation.paired import paired_difference
 
 RANKED = ("roc_auc", "eer", "pr_auc", "min_dcf")
 

@@ -18,8 +18,8 @@ import numpy as np
 import soundfile
 import soxr
 
-from data_prep.stated import beginning, stated_s
 from deepfake.audio.samples import as_floats, planes, to_mono
+from deepfake.audio.stated import beginning, stated_s
 
 SAMPLING_RATE = 16_000
 # A file with a few broken packets (a bad MP3 frame in an hour) is still that hour; beyond this share it is not.

@@ -16,9 +16,9 @@ from deepfake.judging.record import TEST, ClipFacts, Confusion, JudgedSet, Thres
 from deepfake.metrics.checks import IntArray, group_codes
 from deepfake.metrics.definitions import detection_metrics
 from deepfake.metrics.intervals import Estimate
+from deepfake.metrics.paired import Scored, Tested, holm, paired_systems
+from deepfake.metrics.rates import group_rate
 from deepfake.text import write_json
-from evaluation.paired import Scored, Tested, holm, paired_systems
-from evaluation.rates import group_rate
 
 COMPARISON = "compare.json"
 FAKE_COLUMNS = ("generator", "family", "kind", "year", "language", "channel")  # by which misses are told apart

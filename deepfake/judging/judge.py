@@ -33,8 +33,8 @@ from deepfake.metrics.decisions import ABSTAIN_NAME, Decisions
 from deepfake.metrics.definitions import confusion_rates, detection_metrics, interpolated_eer
 from deepfake.metrics.intervals import Difference, Estimate, bootstrap_intervals
 from deepfake.metrics.losses import ClipLosses, act_dcf_losses, brier_losses, cllr_losses, ece_losses
+from deepfake.metrics.paired import paired_difference
 from deepfake.text import fake_probability
-from evaluation.paired import paired_difference
 
 RATES = tuple(confusion_rates(1, 1, 1, 1))
 OF_PROBABILITY = ("brier", "ece", "brier_calibrated", "ece_calibrated", "cllr", "act_dcf")

@@ -11,7 +11,7 @@ from deepfake.judging.clips import ScoredClips
 from deepfake.metrics.checks import IntArray, group_codes
 from deepfake.metrics.definitions import roc_auc
 from deepfake.metrics.intervals import FEW_GROUPS, Estimate
-from evaluation.rates import group_rate, half_total_error
+from deepfake.metrics.rates import group_rate, half_total_error
 
 # The first of each that is known makes the axis.
 FAMILY, HUMAN, CHANNEL = ("family", "generator"), ("page", "corpus"), ("channel", "container")

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_prep.stated import MAX_DURATION_GAP_S, MAX_DURATION_GAP_SHARE
 from deepfake.audio.decode import SAMPLING_RATE, AudioReader
 from deepfake.audio.measures import Measures, measure
+from deepfake.audio.stated import MAX_DURATION_GAP_S, MAX_DURATION_GAP_SHARE
 from deepfake.audio.windows import SpeechTrack
 
 MIN_EVIDENCE_S = 1.5  # of speech; less is too little to judge by
