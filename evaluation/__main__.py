@@ -1,4 +1,4 @@
-"""What can be said about a detector: `python -m evaluation report|scores|compare|arena|stress`."""
+"""What can be said about a detector: `python -m evaluation report|scores|compare|arena|freeze|stress`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from deepfake.errors import UserError, run_command
 from deepfake.scoring.options import ScoringOptions
 from deepfake.version import add_version
-from evaluation.options import ArenaOptions, CompareOptions, ReportOptions, ScoresOptions, StressOptions
+from evaluation.options import ArenaOptions, CompareOptions, FreezeOptions, ReportOptions, ScoresOptions, StressOptions
 
 _REPORT = """\
 Judge a detector on the test split of a prepared dataset, on datasets from elsewhere, and beside the model it started
@@ -53,6 +53,13 @@ without a score, a name that it cannot read, a link that is none, and scores the
   python -m evaluation arena scores.csv --labels labels.csv --output SUBMISSION --name "My detector" --slug my-detector
       --description "what it is" --code https://… --checkpoint https://…
 """
+_FREEZE = """\
+Fix the test, the checkpoint and the threshold before the test is touched. The hashes go into one file; publish it, or
+commit it, where others keep the date. report and scores take it with --frozen and say whether all of it held.
+
+  python -m evaluation freeze labels.csv --threshold 0.5 --output frozen.json
+  python -m evaluation freeze DATASET --split test --checkpoint OUT --output frozen.json
+"""
 _STRESS = """\
 The test clips through codecs, telephone lines, packet loss, less bandwidth, noise, rooms, levels, clipping, changes of
 speed and edits of silence, all judged at the threshold that the model stores. Says where it fails first.
@@ -82,13 +89,14 @@ def _run(arguments: argparse.Namespace) -> int:
 
     disable_progress_bar()  # of loading weights
     # Imported late: --help needs neither torch nor matplotlib.
-    from evaluation import arena, commands, compare, stress
+    from evaluation import arena, commands, compare, freezing, stress
 
     run = {
         ReportOptions: commands.report,
         ScoresOptions: commands.scores,
         CompareOptions: compare.compare,
         ArenaOptions: arena.arena,
+        FreezeOptions: freezing.freeze,
         StressOptions: stress.stress,
     }
     return run[type(options)](options)
@@ -96,13 +104,14 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _options(
     arguments: argparse.Namespace,
-) -> ReportOptions | ScoresOptions | CompareOptions | ArenaOptions | StressOptions:
+) -> ReportOptions | ScoresOptions | CompareOptions | ArenaOptions | FreezeOptions | StressOptions:
     given = dict(vars(arguments))
     kinds = {
         "report": ReportOptions,
         "scores": ScoresOptions,
         "compare": CompareOptions,
         "arena": ArenaOptions,
+        "freeze": FreezeOptions,
         "stress": StressOptions,
     }
     kind = kinds[given.pop("command")]
@@ -153,6 +162,9 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     _output(compare)
     _arena_options(parsers.add_parser("arena", help="a leaderboard's files", description=_ARENA, formatter_class=raw))
+    _freeze_options(
+        parsers.add_parser("freeze", help="fix a test before it is touched", description=_FREEZE, formatter_class=raw)
+    )
     stress = parsers.add_parser("stress", help="a model under bad conditions", description=_STRESS, formatter_class=raw)
     _model_options(stress)
     stress.add_argument("--split", default="test", help="split to judge on (default test)")
@@ -186,7 +198,16 @@ def _arena_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lower-is-fake", action="store_true", help="the scores rise with genuineness")
 
 
+def _freeze_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("test", metavar="TEST", help="labels file, or dataset folder or Hub id")
+    parser.add_argument("--split", default="test", help="of a dataset (default test)")
+    parser.add_argument("--checkpoint", type=Path, metavar="PATH", help="folder or file of the detector")
+    parser.add_argument("--threshold", type=float, help="in the unit of the scores (default: the checkpoint's own)")
+    parser.add_argument("--output", required=True, type=Path, metavar="JSON", help="file to write; never written over")
+
+
 def _common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--frozen", type=Path, metavar="JSON", help="what freeze wrote before the test was touched")
     parser.add_argument(
         "--gate", action="append", default=[], metavar="CONDITION", help='such as "accuracy>=0.80"; may be repeated'
     )

@@ -13,6 +13,7 @@ from datasets import Dataset
 from deepfake.dataset import labels_of, read_splits
 from deepfake.errors import EXIT_SOME_FAILED, UserError
 from deepfake.judging.clips import ScoredClips
+from deepfake.judging.freeze import hash_of_file, hash_of_split, read_frozen, registration
 from deepfake.judging.judge import Judge
 from deepfake.judging.record import (
     FAKE_LOGIT,
@@ -44,6 +45,7 @@ OTHERS = ("train", "validation")  # splits that a detector may have learnt from
 def report(arguments: ReportOptions) -> int:
     """Score the dataset's test split (and others) with the model and report; exit status 1 when a gate fails."""
     gates = [Gate.parse(text) for text in arguments.gate]
+    frozen = None if arguments.frozen is None else read_frozen(arguments.frozen)
     splits = read_splits(arguments.dataset)
     if arguments.split not in splits:
         raise UserError(f"{arguments.dataset} has no split {arguments.split}; it has {', '.join(splits)}")
@@ -81,12 +83,16 @@ def report(arguments: ReportOptions) -> int:
         left_out=left_out,
         resamples=arguments.resamples,
     )
+    if frozen is not None:
+        digest = hash_of_split(splits[arguments.split])
+        found = replace(found, registration=registration(frozen, digest, judge.threshold, Path(arguments.model)))
     return _finish(found, arguments.output, gates)
 
 
 def scores(arguments: ScoresOptions) -> int:
     """Report on any detector's scores from two CSV files; exit status 1 when a gate fails."""
     gates = [Gate.parse(text) for text in arguments.gate]
+    frozen = None if arguments.frozen is None else read_frozen(arguments.frozen)
     joined = read_scores(
         arguments.scores, arguments.labels, arguments.column, arguments.lower_is_fake, arguments.threshold is None
     )
@@ -113,6 +119,10 @@ def scores(arguments: ScoresOptions) -> int:
         fine_tuned=False,
         resamples=arguments.resamples,
     )
+    if frozen is not None:
+        scored_at = arguments.scores.stat().st_mtime
+        held = registration(frozen, hash_of_file(arguments.labels), judge.threshold, scored_at=scored_at)
+        found = replace(found, registration=held)
     return _finish(found, arguments.output, gates)
 
 

@@ -21,6 +21,7 @@ class ReportOptions:
         leave_one_generator_out: train again without each generator in turn.
         gate: conditions on the first set, such as "accuracy>=0.80".
         resamples: of the bootstrap.
+        frozen: what `python -m evaluation freeze` wrote before; None where nothing was frozen.
     """
 
     scoring: ScoringOptions
@@ -32,6 +33,7 @@ class ReportOptions:
     leave_one_generator_out: bool = False
     gate: tuple[str, ...] = ()
     resamples: int = 2000
+    frozen: Path | None = None
 
     @property
     def model(self) -> str:
@@ -50,7 +52,7 @@ class ScoresOptions:
         lower_is_fake: the scores rise with genuineness.
         threshold: fake from this score on, chosen elsewhere; None: chosen on rows of validation.
         name: of the detector; None: that of the scores file.
-        gate, resamples: as in `ReportOptions`.
+        gate, resamples, frozen: as in `ReportOptions`.
     """
 
     scores: Path
@@ -62,6 +64,7 @@ class ScoresOptions:
     name: str | None = None
     gate: tuple[str, ...] = ()
     resamples: int = 2000
+    frozen: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,24 @@ class ArenaOptions:
     split: str = "test"
     column: str | None = None
     lower_is_fake: bool = False
+
+
+@dataclass(frozen=True)
+class FreezeOptions:
+    """What is fixed before a test is touched.
+
+    Attributes:
+        test: a labels file, or a dataset's folder or Hub id, of which `split` is meant.
+        output: the file to write.
+        checkpoint: folder or file of the detector; None where there are only scores.
+        threshold: in the unit of the scores; None for the checkpoint's own.
+    """
+
+    test: str
+    output: Path
+    split: str = "test"
+    checkpoint: Path | None = None
+    threshold: float | None = None
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from deepfake.judging.clips import FACTS, ScoredClips
 from deepfake.labels import label_of_tokens
 from evaluation.score_tables import NAMES, one_of, read_csv, read_score_table
 
+_CHANNEL = "channel"  # infer.py --channels each: one row a channel
 _THRESHOLD, _PREDICTION = "threshold", "prediction"  # what infer.py decided, beside its fake_probability
 
 
@@ -64,6 +65,9 @@ def read_scores(
 
     labels: a CSV file with the same names, label (real, fake or their usual aliases), and optionally split and any of
     the columns `deepfake.judging.clips.FACTS`.
+
+    Where a row has a channel (counted from 0), its clip is called NAME#CHANNEL; labels say either that, or have such a
+    column as well.
 
     A clip is the same in both where its names are equal, or where one of them is a relative path that the other ends
     in ("real/a.wav" and "/data/real/a.wav"), and no second name fits. Two full paths are never the same clip because
@@ -125,6 +129,8 @@ def _by_name(rows: list[dict[str, str]], key: str, path: Path, what: str) -> dic
         name = posixpath.normpath(row[key].strip().replace("\\", "/")) if row[key] else ""
         if not name:
             raise UserError(f"{path} has a row without a {key}; expected the name of a clip in every row")
+        if row.get(_CHANNEL):
+            name = f"{name}#{row[_CHANNEL]}"
         if name in found:
             raise UserError(f"{path} names {name} twice; expected one {what} a clip")
         found[name] = row

@@ -28,7 +28,7 @@ from deepfake.models.freeze import FreezePlan, count_parameters, freeze, transfo
 from deepfake.models.inputs import padding_invariant, uses_padding_mask
 from deepfake.scoring.detector import Detector
 from deepfake.training.layer_rates import layer_depths
-from deepfake.training.stacked.encoder import fresh_detector
+from deepfake.training.stacked.encoder import load_encoder
 
 # What a stranger runs: no project on the path.
 REMOTE = """
@@ -236,6 +236,13 @@ def test_log_mel_equals_a_plain_recomputation(model: CompactForAudioClassificati
     decades = np.log10(np.maximum(filters.T @ power, 1e-10))
     expected = (np.maximum(decades, decades.max() - 8) + 4) / 4
     assert np.allclose(log_mel(samples, model.mel_filters, model.config).numpy(), expected, atol=1e-3)
+
+
+def fresh_detector(source: str, layers: int) -> CompactForAudioClassification:
+    """A compact detector of the small geometry, with its encoder from `source`."""
+    model = CompactForAudioClassification(CompactConfig(**SMALL | {"layers": layers}))
+    load_encoder(model, source)
+    return model
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from deepfake.audio.decode import encode_flac
 from deepfake.errors import UserError
 from deepfake.scoring.result import COLUMNS, Score
 from deepfake.scoring.summary import Summary, error_kind
-from deepfake.scoring.writers import ScoreWriter, read_rows, scored_paths
+from deepfake.scoring.writers import ScoreWriter, read_rows, scored_keys
 
 RATE = 16_000
 ODD_NAMES = ["plain.wav", 'qu"ote, comma.wav', "line\nbreak.wav", "Größe 音.wav", "no-utf8-\udcff.wav", "tab\t.wav"]
@@ -78,7 +78,7 @@ def test_what_failed_is_tried_again_and_put_back_where_it_is_not(kind: str, tmp_
     with ScoreWriter(path) as writer:
         for score in (failing("a.wav"), row("b.wav"), failing("line\nbreak.wav"), failing("c.wav"), row("d.wav")):
             writer.write(score)
-    assert scored_paths(path) == {"b.wav", "d.wav"}
+    assert scored_keys(path) == {"b.wav", "d.wav"}
     with ScoreWriter(path, resume=True) as writer:
         assert writer.done == {"b.wav", "d.wav"}
         assert set(writer.failed) == {"a.wav", "line\nbreak.wav", "c.wav"}

@@ -80,7 +80,7 @@ def test_thresholds_come_from_held_out_pages(with_folds: Path) -> None:
     judgement = run.judgement
     assert set(judgement.sets) == {"validation", "validation by telephone"}
     stored = json.loads((with_folds / "config.json").read_text())["detector"]
-    assert stored["threshold"] == stored["operating_points"]["fpr_0.05"]["fake_probability"]
+    assert stored["threshold"] == stored["operating_points"]["default"]["fake_probability"]
     rows = scores_in(with_folds / "scores_heldout.csv")
     real_pages = {row["page"] for row in rows if row["label"] == "real"}
     point = judgement.decisions.points["fpr_0.05"]

@@ -8,6 +8,7 @@ from typing import Any
 
 from deepfake.judging.codec import FORMAT, from_json, read_document, to_json
 from deepfake.judging.format_1 import report_of_format_1
+from deepfake.judging.freeze import Registration
 from deepfake.judging.record import Audit, Gap, Judgement, Part, Threshold
 from deepfake.metrics.intervals import Difference, Estimate
 from deepfake.text import write_json
@@ -47,6 +48,7 @@ class Report:
     Attributes:
         leave_one_generator_out: the trainings without one generator each, judged on its fakes; None if none was made.
         unlabelled: scores without a label, which were left out.
+        registration: whether what was frozen before held; None where nothing was frozen.
     """
 
     system: System
@@ -57,6 +59,7 @@ class Report:
     unlabelled: int = 0
     gaps: tuple[Gap, ...] = ()
     gates: tuple[GateOutcome, ...] = ()
+    registration: Registration | None = None
 
 
 @dataclass(frozen=True)

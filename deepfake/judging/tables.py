@@ -28,6 +28,7 @@ def report_table(report: Report) -> str:
     lines += side_by_side([title for title, _ in _ROWS], columns)
     threshold = judgement.threshold
     lines.append(f"threshold {threshold.unit} >= {threshold.value:.4f}: {threshold.origin}")
+    lines.append(str(report.registration or "nothing was frozen before the test was judged"))
     if report.leave_one_generator_out:
         lines.append("trained again without one generator, and judged on its fakes:")
         left_out = [

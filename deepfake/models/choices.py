@@ -7,6 +7,7 @@ MIN_DURATION_S = 0.5  # of a recording; below this there is not one syllable to 
 PRECISIONS = ("fp32", "int8", "bf16", "fp16")
 EXPORTED = {"onnx": "model.onnx", "openvino": "model.xml"}  # backend: the file `infer.py --export` writes for it
 BACKENDS = ("torch", *EXPORTED)
+CHANNELS = ("mix", "each")
 
 # Planted splices, 20 ms frames, the predecessor of the shipped detector, fitted without these clips: EER 0.51 with
 # windows of 13 s, 0.30 with 4 s, 0.23 with 2 s, 0.27 with 0.6 s; half the hop gains nothing. See

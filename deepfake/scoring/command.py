@@ -25,6 +25,7 @@ from deepfake.scoring.engine import Result
 from deepfake.scoring.listing import STDIN, list_files
 from deepfake.scoring.options import ScoringOptions, TimelineOptions
 from deepfake.scoring.record import Record
+from deepfake.scoring.result import row_key
 from deepfake.scoring.sharding import (
     Shard,
     clear,
@@ -39,7 +40,7 @@ from deepfake.scoring.sharding import (
 from deepfake.scoring.summary import Summary
 from deepfake.scoring.timeline_files import TimelineWriter
 from deepfake.scoring.verdict import verdict
-from deepfake.scoring.writers import ScoreWriter, scored_paths
+from deepfake.scoring.writers import ScoreWriter, scored_keys
 
 
 def execute(request: Request) -> int:
@@ -89,14 +90,15 @@ def show(options: ScoringOptions, file: AudioFile, timeline: TimelineOptions | N
     """Score one recording, and print what a person wants to know of it."""
     detector = load_detector(options)
     timelines = _timelines(timeline)
-    with progress():
-        ((_, result),) = analyse(detector, iter([file]), timelines is not None)
-    row = detector.row(result)
-    if timelines is not None:
-        timelines.write(file.name, row, result)
-    print(verdict(row, detector.decision, result))
     summary = Summary(detector.threshold)
-    summary.add(row)
+    with progress():
+        results = [result for _, result in analyse(detector, [file], timelines is not None)]
+    for result in results:
+        row = detector.row(result)
+        if timelines is not None:
+            timelines.write(file.name, row, result)
+        print(verdict(row, detector.decision, result), end="\n\n" if result is not results[-1] else "\n")
+        summary.add(row)
     return summary
 
 
@@ -141,7 +143,7 @@ def score_shard(
         files: taken lazily.
         part: file for the rows: .csv, .jsonl or .parquet; None: CSV on stdout.
         resume: keep the rows with a score that `part` holds, and score what failed or is missing.
-        done: paths of files that were scored elsewhere, and are left out.
+        done: paths of files that were scored elsewhere, and are left out (keys of channels, see `row_key`).
         earlier: files of rows of an earlier run; what has a score there is left out as well.
         timeline: where to write timelines.
 
@@ -153,20 +155,19 @@ def score_shard(
     record = None if part is None else Record.of(detector)
     for rows in earlier:
         record.require_same(rows)
-    done = done.union(*map(scored_paths, earlier))
+    done = done.union(*map(scored_keys, earlier))
     with ScoreWriter(part, resume, record) as writer:
         done, failed = done | writer.done, frozenset(writer.failed)
         timelines = _timelines(timeline, resume)
         summary = Summary(detector.threshold, kept=len(done))
-        todo = (file for file in files if str(file.path) not in done)
         # On a terminal the rows themselves are the progress, and a bar would be torn by them.
         with nullcontext() if part is None and sys.stdout.isatty() else progress() as bar:
-            for file, result in analyse(detector, todo, timelines is not None):
+            for file, result in analyse(detector, files, timelines is not None, done):
                 row = detector.row(result)
                 if timelines is not None:
                     timelines.write(file.name, row, result)
                 writer.write(row)
-                summary.add(row, again=row.path in failed)
+                summary.add(row, again=bool({row.key, row.path} & failed))
                 if bar is not None:
                     bar.update()
     return summary
@@ -198,12 +199,19 @@ def load_detector(options: ScoringOptions) -> Detector:
 
 
 def analyse(
-    detector: Detector, files: Iterable[AudioFile], with_timeline: bool = False
+    detector: Detector, files: Iterable[AudioFile], with_timeline: bool = False, done: Set[str] = frozenset()
 ) -> Iterator[tuple[AudioFile, Result]]:
-    """Each file with its result, in order, while the listing is still going on."""
-    for_reading, for_naming = itertools.tee(files)
-    results = detector.analyse_files((file.path for file in for_reading), with_timeline=with_timeline)
-    return zip(for_naming, results, strict=False)
+    """Each file, or each of its channels, with its result, in order, while the listing is still going on."""
+    todo = (
+        (file, reading)
+        for file in files
+        if str(file.path) not in done
+        for reading in detector.readings_of(file.path, with_timeline=with_timeline)
+        if row_key(str(file.path), reading.channel) not in done
+    )
+    for_reading, for_naming = itertools.tee(todo)
+    results = detector.analyse_readings((reading for _, reading in for_reading), with_timeline=with_timeline)
+    return zip((file for file, _ in for_naming), results, strict=False)
 
 
 def _files(request: Request) -> Iterator[AudioFile]:

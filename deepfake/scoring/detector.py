@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from deepfake.audio.decode import SAMPLING_RATE, AudioError, Source
+from deepfake.audio.decode import SAMPLING_RATE, AudioError, AudioReader, Source
 from deepfake.models.checkpoint import Checkpoint, default_model, load_checkpoint
 from deepfake.models.forward import Forward, OneAtATime, TorchForward, frame_stride, fuse_head
 from deepfake.models.inputs import has_fixed_length, padding_invariant
@@ -85,22 +85,30 @@ class Detector:
             timeline_hop=max(1, round(options.timeline_hop_s * SAMPLING_RATE)),
         )
 
-    def score(self, audio: Source | np.ndarray, sampling_rate: int | None = None) -> Score:
+    def score(
+        self, audio: Source | np.ndarray, sampling_rate: int | None = None, *, channel: int | None = None
+    ) -> Score:
         """Score one recording over its whole length.
 
         Args:
             audio: path, encoded bytes, binary file object, or mono float samples of shape (samples,) with full scale 1.
             sampling_rate: of the samples, in hertz; needed with samples only.
+            channel: of a file, counted from 0: score this one alone; default: the mean of all.
 
         Raises:
             AudioError: not decodable, too short, or `no_speech`.
             ValueError: samples without a sampling rate, or not of shape (samples,).
         """
-        result = self.analyse(audio, sampling_rate, with_timeline=False)
+        result = self.analyse(audio, sampling_rate, with_timeline=False, channel=channel)
         return self.row(result, str(audio) if isinstance(audio, (str, os.PathLike)) else "")
 
     def analyse(
-        self, audio: Source | np.ndarray, sampling_rate: int | None = None, *, with_timeline: bool = True
+        self,
+        audio: Source | np.ndarray,
+        sampling_rate: int | None = None,
+        *,
+        with_timeline: bool = True,
+        channel: int | None = None,
     ) -> Result:
         """The sums behind `score`, with the timeline of 20 ms evidence. Arguments and errors as for `score`."""
         if isinstance(audio, np.ndarray) and (sampling_rate is None or audio.ndim != 1):
@@ -109,7 +117,7 @@ class Detector:
                 if sampling_rate is None
                 else f"samples have the shape {audio.shape}; expected mono, (samples,)"
             )
-        reading = Reading(audio, sampling_rate, peaks=[] if with_timeline else None, facts=AudioFacts())
+        reading = self._reading(audio, sampling_rate, with_timeline=with_timeline, channel=channel)
         (result,) = self.analyse_readings([reading], with_timeline=with_timeline)
         if result.error is not None:
             raise AudioError(result.error)
@@ -119,13 +127,36 @@ class Detector:
         """Score files, in order; a file that cannot be scored gives a row with its `error`.
 
         Files are decoded in parallel and their windows share batches; memory does not grow with their number or length.
+        With the option channels="each", a file of several channels gives a row for each of them.
         """
         return (self.row(result) for result in self.analyse_files(paths))
 
     def analyse_files(self, paths: Iterable[str | os.PathLike], *, with_timeline: bool = False) -> Iterator[Result]:
         """As `score_files`, for the sums behind each row; see `row`."""
-        readings = (Reading(Path(path), peaks=[] if with_timeline else None, facts=AudioFacts()) for path in paths)
+        readings = (one for path in paths for one in self.readings_of(Path(path), with_timeline=with_timeline))
         return self.analyse_readings(readings, with_timeline=with_timeline)
+
+    def readings_of(self, path: Path, *, with_timeline: bool = False) -> list[Reading]:
+        """What there is to score of a file: the mean of its channels, or by the option channels="each" each of them."""
+        several = range(0)
+        if self.options.channels == "each":
+            try:
+                with AudioReader(path) as reader:
+                    several = range(reader.info.channels if reader.info.channels > 1 else 0)
+            except AudioError:
+                pass  # which its row will say
+        return [self._reading(path, with_timeline=with_timeline, channel=channel) for channel in several or (None,)]
+
+    def _reading(
+        self,
+        audio: Source | np.ndarray,
+        sampling_rate: int | None = None,
+        *,
+        with_timeline: bool,
+        channel: int | None = None,
+    ) -> Reading:
+        peaks = [] if with_timeline else None
+        return Reading(audio, sampling_rate, peaks=peaks, facts=AudioFacts(), channel=channel)
 
     def analyse_readings(self, readings: Iterable[Reading], *, with_timeline: bool = False) -> Iterator[Result]:
         """The one way from bytes to a score, which files, the rows of datasets and single recordings all take.
@@ -142,6 +173,7 @@ class Detector:
         facts = result.reading.facts
         told = {
             "operating_point": self.decision.name,
+            "channel": result.reading.channel,
             "warnings": () if facts is None else tuple(one.text for one in facts.warnings(result.reading.track)),
         }
         if error is not None:

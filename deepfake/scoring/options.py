@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from deepfake.errors import UserError
-from deepfake.models.choices import BACKENDS, MIN_DURATION_S, PRECISIONS, TIMELINE_HOP_S, TIMELINE_WINDOW_S
+from deepfake.models.choices import BACKENDS, CHANNELS, MIN_DURATION_S, PRECISIONS, TIMELINE_HOP_S, TIMELINE_WINDOW_S
 
 
 class OptionError(UserError):
@@ -57,6 +57,12 @@ class ScoringOptions:
         "bayes, abstain (may answer uncertain), or bayes:PRIOR,MISS,FALSE_ACCEPT from the stored calibration",
         metavar="NAME",
     )
+    channels: str = _option(
+        "mix",
+        "mix (default): a row for the mean of a file's channels; each: a row for each of them, as of two speakers on a "
+        "line, with its number, counted from 0, in the column channel",
+        choices=CHANNELS,
+    )
     precision: str = _option(
         "fp32",
         "int8 (on a CPU), bf16 and fp16 are faster than fp32; they are compared with fp32 on the first recordings and "
@@ -89,7 +95,11 @@ class ScoringOptions:
             raise OptionError("batch_size", f"is {self.batch_size}; expected at least 1")
         if self.workers is not None and self.workers < 0:
             raise OptionError("workers", f"is {self.workers}; expected 0 or more")
-        for name, value, known in (("precision", self.precision, PRECISIONS), ("backend", self.backend, BACKENDS)):
+        known_values = (
+            ("precision", self.precision, PRECISIONS), ("backend", self.backend, BACKENDS),
+            ("channels", self.channels, CHANNELS),
+        )  # fmt: skip
+        for name, value, known in known_values:
             if value not in known:
                 raise OptionError(name, f"is {value}; expected one of {', '.join(known)}")
         if self.backend != "torch":

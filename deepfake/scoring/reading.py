@@ -23,6 +23,10 @@ MIN_SPEECH_S = 0.25  # of a window; less is noise, silence or a click
 _QUEUED_WINDOWS = 4  # of one file, decoded and waiting: 3.3 MB at 13 s
 
 
+class NoSpeechError(AudioError):
+    """Nobody speaks, or nobody is heard."""
+
+
 class SpeechWindows:
     """Samples in pieces of any size in, the windows with speech out, each as soon as all of it has been judged.
 
@@ -63,7 +67,7 @@ class SpeechWindows:
             raise AudioError(f"too short: {duration_s:.3f} s, at least {MIN_DURATION_S} s are needed")
         if not self._found:
             heard_s = self._track.speech_s(0, self._track.samples)
-            raise AudioError(f"no_speech: {heard_s:.2f} s of speech found, at least {MIN_SPEECH_S} s are needed")
+            raise NoSpeechError(f"no_speech: {heard_s:.2f} s of speech found, at least {MIN_SPEECH_S} s are needed")
         return left
 
     def _speaking(self, windows: list[Window], track: SpeechTrack) -> list[Window]:
@@ -113,7 +117,14 @@ class Reading:
             blocks: Iterable[np.ndarray] = reader.blocks()
             if self.change is not None:
                 blocks = [self.change(np.concatenate(list(blocks)))]
-            yield from self._speaking(blocks, window, hop, reader)
+            try:
+                yield from self._speaking(blocks, window, hop, reader)
+            except NoSpeechError as error:
+                if self.facts is None or self.facts.cancelled_db is None:
+                    raise
+                raise NoSpeechError(
+                    f"{error}; mixed, the channels cancel each other, so score each by itself (--channels each)"
+                ) from error
 
     def _speaking(
         self, blocks: Iterable[np.ndarray], window: int, hop: int, reader: AudioReader | None = None

@@ -22,6 +22,7 @@ _MODEL = ("model", "model_sha256")
 _TITLES = {
     "model_sha256": "model", "threshold": "threshold", "real_below": "lower threshold",
     "operating_point": "operating point", "precision": "precision", "layers": "layers", "backend": "backend",
+    "channels": "channels",
     "fake_class": "class that means fake", "window_s": "window_s", "hop_s": "hop_s", "version": "version",
 }  # fmt: skip
 
@@ -38,7 +39,7 @@ class Record:
         window_s, hop_s: how recordings are cut, in seconds.
         threshold, real_below: as probabilities, see `deepfake.scoring.decision.Decision`.
         operating_point: the one asked for; None: the threshold that is stored or was given.
-        precision, layers, backend: as in `deepfake.scoring.options.ScoringOptions`.
+        precision, layers, backend, channels: as in `deepfake.scoring.options.ScoringOptions`.
     """
 
     version: str
@@ -53,6 +54,7 @@ class Record:
     precision: str
     layers: int | None
     backend: str
+    channels: str
 
     @classmethod
     def of(cls, detector: Detector) -> Record:
@@ -71,6 +73,7 @@ class Record:
             precision=options.precision,
             layers=options.layers,
             backend=options.backend,
+            channels=options.channels,
         )
 
     @classmethod

@@ -21,6 +21,7 @@ class Score:
         error: why there is no score, in a few words.
         operating_point: what the threshold is, see `deepfake.scoring.decision.Decision.name`.
         warnings: what makes the score less sure, such as "clipped: 3.1 % of the samples are at full scale".
+        channel: the one that was scored, counted from 0; None: the mean of all.
     """
 
     path: str
@@ -33,6 +34,17 @@ class Score:
     error: str | None = None
     operating_point: str | None = None
     warnings: tuple[str, ...] = ()
+    channel: int | None = None
+
+    @property
+    def key(self) -> str:
+        """What no other row of a file of scores has; see `row_key`."""
+        return row_key(self.path, self.channel)
+
+
+def row_key(path: str, channel: int | str | None) -> str:
+    """The identity of a row: its path, and for one channel the channel behind a byte that no path holds."""
+    return path if channel in (None, "") else f"{path}\0{channel}"
 
 
 COLUMNS = tuple(field.name for field in fields(Score))

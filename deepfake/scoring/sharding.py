@@ -17,7 +17,7 @@ from torch import distributed
 from deepfake.errors import UserError
 from deepfake.scoring.outputs import files_of, parts, record_path
 from deepfake.scoring.record import Record
-from deepfake.scoring.result import COLUMNS, Score
+from deepfake.scoring.result import COLUMNS, Score, row_key
 from deepfake.scoring.writers import ScoreWriter, read_rows
 
 Item = TypeVar("Item")
@@ -76,15 +76,16 @@ def join(output: Path, paths: Iterable[str]) -> None:
     Raises:
         UserError: the output cannot be written, or its parts were not made in the same way.
     """
-    rows: dict[str, tuple[Path, int]] = {}
+    rows: dict[str, dict[str, tuple[Path, int]]] = {}  # of each path, by their keys
     failed: set[str] = set()
     for part in parts(output):
         start = 0
         for row, stop in read_rows(part):
-            path = row["path"]
-            if path not in rows or path in failed:
-                rows[path] = part, start
-                (failed.add if row["error"] else failed.discard)(path)
+            key = row_key(row["path"], row["channel"])
+            of_file = rows.setdefault(row["path"], {})
+            if key not in of_file or key in failed:
+                of_file[key] = part, start
+                (failed.add if row["error"] else failed.discard)(key)
             start = stop
     records = [Record.read(part) for part in parts(output) if record_path(part).is_file()]
     for part in parts(output)[1:] if records else ():
@@ -93,11 +94,14 @@ def join(output: Path, paths: Iterable[str]) -> None:
     try:
         with ScoreWriter(output, resume=True, record=records[0] if records else None) as writer:
             for path in itertools.chain(paths, rows):
-                if path in rows and path not in writer.done:
-                    part, start = rows[path]
-                    files[part].seek(start)
-                    writer.write(_score(files[part].readline()))
-                    writer.done.add(path)
+                of_file = rows.get(path, {})
+                if len(of_file) > 1 and path in failed:  # what failed as a whole has its channels by now
+                    of_file.pop(path, None)
+                for key, (part, start) in sorted(of_file.items()):
+                    if key not in writer.done:
+                        files[part].seek(start)
+                        writer.write(_score(files[part].readline()))
+                        writer.done.add(key)
     finally:
         for file in files.values():
             file.close()

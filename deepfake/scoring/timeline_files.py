@@ -63,7 +63,7 @@ class TimelineWriter:
         """
         if row.error is not None or result.timeline is None:
             return None
-        stem = self._stem(name)
+        stem = self._stem(name if row.channel is None else f"{name}.channel{row.channel}")
         stem.parent.mkdir(parents=True, exist_ok=True)
         curve = result.timeline.smooth_logits(result.reading.track.flags)
         found = segments(curve, row.threshold)
@@ -98,6 +98,7 @@ def _write_json(file: TextIO, row: Score, result: Result, curve: np.ndarray, fou
     timeline: Timeline = result.timeline
     head = {
         "path": row.path,
+        "channel": row.channel,
         "fake_probability": row.fake_probability,
         "logit": result.logit,
         "prediction": row.prediction,

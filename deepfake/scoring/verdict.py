@@ -30,7 +30,7 @@ def verdict(score: Score, decision: Decision, result: Result) -> str:
         decision: by which its prediction came about.
         result: the sums behind it.
     """
-    name = readable_name(score.path)
+    name = readable_name(score.path) + ("" if score.channel is None else f", channel {score.channel}")
     if score.error is not None:
         return "\n".join([f"{name}: could not be scored", "", *_field("reason", score.error), *_warned(score)])
     speech_s = result.reading.track.speech_s(0, result.reading.track.samples)

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from deepfake.errors import UserError
 from deepfake.scoring.outputs import files_of, output_kind, partial_path, record_path
 from deepfake.scoring.record import Record
-from deepfake.scoring.result import COLUMNS, Score
+from deepfake.scoring.result import COLUMNS, Score, row_key
 
 _PARQUET = pa.schema(
     [
@@ -33,6 +33,7 @@ _PARQUET = pa.schema(
         ("error", pa.string()),
         ("operating_point", pa.string()),
         ("warnings", pa.list_(pa.string())),
+        ("channel", pa.int32()),
     ]
 )
 _ROW_GROUP = 10_000
@@ -51,8 +52,8 @@ class ScoreWriter(AbstractContextManager):
         record: what makes the rows, written beside the file; rows are only added to those it made before.
 
     Attributes:
-        done: the paths whose rows were kept.
-        failed: the paths whose rows were taken out. A row that is not replaced until the end is put back.
+        done: the keys of the rows that were kept, see `deepfake.scoring.result.row_key`.
+        failed: the keys of the rows that were taken out. A row that is not replaced until the end is put back.
 
     Raises:
         UserError: another extension, a place that cannot be written, rows of another shape to go on from, or rows that
@@ -89,7 +90,8 @@ class ScoreWriter(AbstractContextManager):
             sys.stdout.flush()
         else:
             self._file.write(line.encode(**_ENCODING))  # unbuffered: one system call a row
-            self.failed.pop(score.path, None)
+            self.failed.pop(score.key, None)
+            self.failed.pop(score.path, None)  # a file that could not even be asked for its channels
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._file is None:
@@ -123,20 +125,20 @@ class ScoreWriter(AbstractContextManager):
         start, stop = len(header), 0
         for row, stop in read_rows(self._path):
             if row["error"]:
-                taken_out.append((row["path"], start, stop))
+                taken_out.append((row_key(row["path"], row["channel"]), start, stop))
             else:
-                self.done.add(row["path"])
+                self.done.add(row_key(row["path"], row["channel"]))
             start = stop
         if not taken_out:
             return stop
         unfinished = self._path.with_name(self._path.name + ".tmp")
         with self._path.open("rb") as old, unfinished.open("wb") as new:
             kept_from = 0
-            for path, begin, end in taken_out:
+            for key, begin, end in taken_out:
                 _copy(old, new, begin - kept_from)
                 line = old.read(end - begin)
-                if path not in self.done:
-                    self.failed[path] = line
+                if key not in self.done:
+                    self.failed[key] = line
                 kept_from = end
             _copy(old, new, stop - kept_from)
             kept = new.tell()
@@ -190,17 +192,19 @@ def read_rows(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
             yield row, stop
 
 
-def scored_paths(path: Path) -> set[str]:
-    """The recordings that have a score in a .csv, .jsonl or .parquet file of rows.
+def scored_keys(path: Path) -> set[str]:
+    """Of the rows with a score in a .csv, .jsonl or .parquet file, see `deepfake.scoring.result.row_key`.
 
     Raises:
         UserError: the columns are not `COLUMNS`.
     """
     if path.suffix.lower() != ".parquet":
-        return {row["path"] for row, _ in read_rows(path) if not row["error"]}
-    if path.stat().st_size == 0:
+        rows = (row for row, _ in read_rows(path))
+    elif path.stat().st_size == 0:
         return set()
-    return {row["path"] for row in _open_parquet(path).read(["path", "error"]).to_pylist() if not row["error"]}
+    else:
+        rows = _open_parquet(path).read(["path", "channel", "error"]).to_pylist()
+    return {row_key(row["path"], row["channel"]) for row in rows if not row["error"]}
 
 
 def write_parquet(rows: Path, path: Path) -> None:
