@@ -28,8 +28,8 @@ def fine_tuned(dataset_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 def test_only_the_heads_have_changed(fine_tuned: Path) -> None:
     before, after = load_file(SHIPPED / "model.safetensors"), load_file(fine_tuned / "model.safetensors")
     changed = {name for name in before if not before[name].float().equal(after[name].float())}
-    heads = ("conv", "spectrum", "layer1", "layer2")
-    assert changed == {f"heads.{head}.{part}" for head in heads for part in ("weight", "bias")}
+    assert changed
+    assert {name.split(".")[0] for name in changed} == {"pooling", "head"}
 
 
 def test_before_and_after_are_judged_on_the_same_test(fine_tuned: Path, dataset_dir: Path) -> None:

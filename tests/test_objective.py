@@ -167,7 +167,7 @@ def test_interrupt_saves_a_checkpoint_that_the_same_command_goes_on_from(dataset
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     heard = ""
-    while "step 3:" not in heard:
+    while "step 3 of" not in heard:
         heard += process.stderr.read(1)
         assert process.poll() is None, heard
     time.sleep(0.1)

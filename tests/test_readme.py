@@ -35,7 +35,10 @@ DESCRIBED = {
     **{
         ("-m", "data_prep", name): ("data.md",) for name in ("build", "fetch", "audit", "describe", "pairs", "push")
     },
-    **{("-m", "evaluation", name): ("evaluate.md",) for name in ("report", "scores", "stress")},
+    **{
+        ("-m", "evaluation", name): ("evaluate.md",)
+        for name in ("report", "scores", "stress", "compare", "arena", "freeze")
+    },
 }  # fmt: skip
 # Programs whose options are not ours to check.
 OTHERS = {"cd", "curl", "docker", "find", "git", "source", "time", "uv"}

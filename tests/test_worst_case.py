@@ -180,5 +180,5 @@ def test_the_report_opens_with_the_worst_and_keeps_it(tmp_path: Path) -> None:
     assert (tmp_path / "threshold_transfer.png").is_file()
     lines = report_table(report).splitlines()
     assert lines[0].startswith("worst of 12 cells of test")
-    assert any("far: error at the threshold minus the best possible" in line for line in lines)
+    assert any("far: HTER at the threshold minus EER" in line for line in lines)
     assert measure_set(validation, judge, VALIDATION, 20).transfer is None

@@ -57,7 +57,7 @@ def _worst_first(name: str, found: JudgedSet, most: int = 3) -> list[str]:
             f"worst minus pooled {found.matrix.gap:.3f}"
         )
     if found.transfer is not None:
-        told = f"{name}: error at the threshold minus the best possible (HTER - EER): {found.transfer.excess}"
+        told = f"{name}: HTER at the threshold minus EER {found.transfer.excess}"
         if found.transfer.calibration_drift is not None:
             told += f"; calibration drift {found.transfer.calibration_drift:.3f} bits"
         lines.append(told)
