@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -133,13 +134,42 @@ def test_the_rows_shown_in_the_readme_are_those_that_the_command_writes(project:
         written = {Path(row["path"]).name: row for row in csv.DictReader(file)}
     table = README.read_text(encoding="utf-8").split("<!-- rows of out/scores.csv -->\n")[1].split("\n\n")[0]
     head, _, *shown = ([cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines())
-    assert len(shown) == 2
+    assert shown
     for cells in shown:
         row = dict(zip(head, cells, strict=True))
         found = written[Path(row["path"]).name]
-        assert {name: found[name] for name in ("prediction", "windows", "error")}.items() <= row.items()
+        assert all(found[name] == "" for name in set(found) - set(row))  # what is not shown is empty
+        assert {name: found[name] for name in ("prediction", "windows", "operating_point")}.items() <= row.items()
         for name in ("fake_probability", "threshold", "duration_s", "max_window"):
             assert float(row[name]) == pytest.approx(float(found[name]), abs=0.002), name
+
+
+@pytest.mark.slow
+def test_the_verdict_shown_in_the_readme_is_that_of_a_terminal(project: Path) -> None:
+    shown = blocks(README, "text")[0].text.strip()
+    name, found = shown.partition(":")[0], on_a_terminal(project, shown.partition(":")[0])
+    found = found.replace("\r\n", "\n").replace(f"{project}/", "").strip()
+    numbers = re.compile(r"\d+\.\d+")
+    assert numbers.sub("#", found[found.index(name) :]) == numbers.sub("#", shown)
+    pairs = zip(numbers.findall(found), numbers.findall(shown), strict=True)
+    assert all(float(one) == pytest.approx(float(other), abs=0.01) for one, other in pairs)
+
+
+def on_a_terminal(project: Path, recording: str) -> str:
+    """What `infer.py` prints of a recording where its standard output is a terminal."""
+    ours, its = os.openpty()
+    command = [sys.executable, "infer.py", recording]
+    done = subprocess.run(
+        command, cwd=project, env={**os.environ, **clean()}, stdout=its, stderr=subprocess.DEVNULL, check=True
+    )
+    os.close(its)
+    text = b""
+    with contextlib.suppress(OSError):  # which is how Linux says that a terminal has ended
+        while part := os.read(ours, 4096):
+            text += part
+    os.close(ours)
+    assert done.returncode == 0
+    return text.decode()
 
 
 @pytest.mark.slow
@@ -222,7 +252,7 @@ def test_every_option_in_a_command_exists(page: Path) -> None:
                 assert words[1] in targets
             elif words[0] == "pip":
                 assert asked(words) <= options_in(help_of("-m", "pip", words[1]))
-            elif words[0] in OTHERS or words[:3] == ["python3", "-m", "venv"]:
+            elif words[0] in OTHERS or words[0].startswith("(") or words[:3] == ["python3", "-m", "venv"]:
                 continue
             else:
                 name, launcher, rest = target_of(words)
