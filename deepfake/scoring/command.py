@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from deepfake.scoring.engine import Result
 from deepfake.scoring.listing import STDIN, list_files
 from deepfake.scoring.options import ScoringOptions, TimelineOptions
 from deepfake.scoring.record import Record
+from deepfake.scoring.remote_output import working_copy
 from deepfake.scoring.result import row_key
 from deepfake.scoring.sharding import (
     Shard,
@@ -81,7 +82,10 @@ def score(request: Request) -> Summary:
         if len(first) == 1:
             return show(request.scoring, first[0], request.timeline)
         files = itertools.chain(first, files)
-    summary = score_shard(request.scoring, files, request.output, resume=request.resume, timeline=request.timeline)
+    with working_copy(request.output, request.resume) as (output, after_row):
+        summary = score_shard(
+            request.scoring, files, output, resume=request.resume, timeline=request.timeline, after_row=after_row
+        )
     print(summary.text(), file=sys.stderr)
     return summary
 
@@ -135,6 +139,7 @@ def score_shard(
     done: Set[str] = frozenset(),
     earlier: Sequence[Path] = (),
     timeline: TimelineOptions | None = None,
+    after_row: Callable[[], None] | None = None,
 ) -> Summary:
     """Score files one after the other, and write each row as soon as it is known. Needs no other process.
 
@@ -146,6 +151,7 @@ def score_shard(
         done: paths of files that were scored elsewhere, and are left out (keys of channels, see `row_key`).
         earlier: files of rows of an earlier run; what has a score there is left out as well.
         timeline: where to write timelines.
+        after_row: called when a row was written.
 
     Raises:
         UserError: the model cannot be loaded, a file not be written, or earlier rows were made by another model or
@@ -168,6 +174,8 @@ def score_shard(
                     timelines.write(file.name, row, result)
                 writer.write(row)
                 summary.add(row, again=bool({row.key, row.path} & failed))
+                if after_row is not None:
+                    after_row()
                 if bar is not None:
                     bar.update()
     return summary
