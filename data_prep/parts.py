@@ -10,6 +10,7 @@ import functools
 import hashlib
 import json
 import os
+import socket
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -110,7 +111,8 @@ def write_part(
         equalise: what is done to each chunk before it is encoded; nothing when None.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    # Processes of several machines may have one number, and copies of one recording one part.
+    temporary = path.with_suffix(f".{socket.gethostname()}-{os.getpid()}.tmp")
     metadata = {
         "recording": json.dumps(asdict(facts)).encode(),
         "values": heard.values.astype("<u4").tobytes(),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deepfake.audio.remote import RemoteFile, is_url
+from deepfake.cluster import ClusterOptions, add_cluster_arguments, read_cluster_arguments
 from deepfake.errors import UserError
 from deepfake.models.choices import EXPORTED
 from deepfake.scoring.options import ScoringOptions, TimelineOptions
@@ -42,6 +43,7 @@ class Request:
         resume: keep the scored rows of an earlier run, and score what failed or is missing.
         overwrite: replace the rows of an earlier run.
         timeline: where timelines are written; None: nowhere.
+        cluster: what scores; None: this process.
         check: model to check in place of scoring.
         save: folder for the model shortened to `deepfake.models.layers`, in place of scoring.
         export: backend and folder to export the model to, in place of scoring.
@@ -55,6 +57,7 @@ class Request:
     resume: bool = False
     overwrite: bool = False
     timeline: TimelineOptions | None = None
+    cluster: ClusterOptions | None = None
     check: str | None = None
     save: Path | None = None
     export: tuple[str, Path] | None = None
@@ -90,6 +93,12 @@ def parse_arguments(words: list[str] | None = None) -> Request:
         if place is not None and is_url(str(place)):
             raise UserError(f"{option} {place}: only rows of scores can be written to a URL; name a place here")
     timeline = None if arguments.timeline is None else Path(arguments.timeline)
+    cluster = read_cluster_arguments(arguments)
+    if cluster is not None and not no_paths:
+        if arguments.output is None:
+            raise UserError("--engine ray writes its rows into a file; name it with --output")
+        if timeline is not None:
+            raise UserError("--engine ray writes no timelines; score what needs one without it")
     return Request(
         scoring=ScoringOptions.read(arguments),
         paths=tuple(arguments.paths),
@@ -99,6 +108,7 @@ def parse_arguments(words: list[str] | None = None) -> Request:
         resume=arguments.resume,
         overwrite=arguments.overwrite,
         timeline=None if timeline is None else TimelineOptions(timeline, not arguments.no_pictures),
+        cluster=cluster,
         check=arguments.check,
         save=arguments.save,
         export=None if arguments.export is None else (arguments.export[0], Path(arguments.export[1])),
@@ -143,6 +153,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--no-pictures", action="store_true", help="with --timeline: write no PNG files")
     ScoringOptions.add_to(parser.add_argument_group("scoring"))
+    add_cluster_arguments(parser.add_argument_group("several processes and machines"))
     others = parser.add_argument_group("in place of scoring")
     others.add_argument(
         "--check", metavar="MODEL", help="check what the scores of a model rest on, and write contract.json"
