@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
+import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,6 +29,7 @@ Result = TypeVar("Result")
 Work = Callable[[list[Task]], list[Result]]  # one result for each task
 _UNDER_WAY = 2  # batches a process has: one it works on, and the next
 _MAX_DEATHS = 3  # of processes that worked on the same task
+_ANSWER_S = 10.0
 _LOOK_AGAIN_S = 10.0  # for machines that came, and processes that are missing
 
 
@@ -102,6 +105,7 @@ def connected(options: ClusterOptions) -> Iterator[ModuleType]:
     places = [str(Path(__file__).resolve().parents[1]), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     environment = {"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, places))}}
     try:
+        _knock(options.address)
         ray.init(
             address=options.address or "local",
             include_dashboard=None if options.address else False,
@@ -109,7 +113,7 @@ def connected(options: ClusterOptions) -> Iterator[ModuleType]:
             logging_level="ERROR",
             runtime_env=environment,
         )
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # a ConnectionError is an OSError
         raise UserError(
             f"there is no Ray cluster at {options.address or 'this machine'} ({' '.join(str(error).split())[:160]}); "
             "start one with: ray start --head"
@@ -118,6 +122,13 @@ def connected(options: ClusterOptions) -> Iterator[ModuleType]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _knock(address: str | None) -> None:
+    """Ask for what is at HOST:PORT: Ray itself would go on asking for minutes where nobody answers."""
+    found = re.fullmatch(r"(?:ray://)?\[?([^/]+?)\]?:(\d+)", address or "")
+    if found:
+        socket.create_connection((found[1], int(found[2])), timeout=_ANSWER_S).close()
 
 
 def resources(options: ClusterOptions) -> dict[str, float]:

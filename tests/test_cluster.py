@@ -14,7 +14,7 @@ from dying import deadly
 
 from data_prep.build import BuildOptions, build
 from deepfake.audio.decode import encode_flac
-from deepfake.cluster import ClusterOptions, run_on_ray
+from deepfake.cluster import ClusterOptions, connected, run_on_ray
 from deepfake.errors import UserError
 from deepfake.scoring.arguments import parse_arguments
 from deepfake.scoring.command import score
@@ -91,3 +91,11 @@ def test_what_a_cluster_cannot_do_is_said_at_once(tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match=sentence):
             parse_arguments(["a.wav", *words])
+
+
+def test_no_cluster_is_one_sentence() -> None:
+    ray = pytest.importorskip("ray", reason="needs Ray: pip install '.[ray]'")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ray, "is_initialized", lambda: False)  # the other tests may have started it
+        with pytest.raises(UserError, match="ray start --head"), connected(ClusterOptions("127.0.0.1:1")):
+            pass

@@ -5,15 +5,20 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Iterable, Iterator, Set
+from dataclasses import replace
 
 from tqdm import tqdm
 
 from deepfake.audio.files import AudioFile
+from deepfake.audio.remote import RemoteFile
 from deepfake.models.checkpoint import DEFAULT_MODEL
 from deepfake.scoring.detector import Detector
 from deepfake.scoring.engine import Result
 from deepfake.scoring.options import ScoringOptions
+from deepfake.scoring.reading import default_workers
 from deepfake.scoring.result import row_key
+
+FETCHING_THREADS = 8
 
 
 def progress() -> tqdm:
@@ -33,6 +38,18 @@ def load_detector(options: ScoringOptions) -> Detector:
     if detector.decision.note:
         print(f"warning: {detector.decision.name}: {detector.decision.note}", file=sys.stderr)
     return detector
+
+
+def for_these(options: ScoringOptions, files: Iterable[AudioFile]) -> tuple[ScoringOptions, Iterator[AudioFile]]:
+    """The options for such files as the first one is, and the files.
+
+    Files that are fetched are mostly waited for, so that more threads than cores see to them where nothing was said.
+    """
+    files = iter(files)
+    first = list(itertools.islice(files, 1))
+    if options.workers is None and first and isinstance(first[0].path, RemoteFile):
+        options = replace(options, workers=max(default_workers(), FETCHING_THREADS))
+    return options, itertools.chain(first, files)
 
 
 def analyse(

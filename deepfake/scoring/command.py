@@ -13,10 +13,11 @@ from deepfake.audio.files import AudioFile
 from deepfake.errors import EXIT_SOME_FAILED, UserError
 from deepfake.launch import start_all_processes
 from deepfake.models.checkpoint import default_model, load_checkpoint
-from deepfake.scoring.analysis import analyse, load_detector, progress
+from deepfake.scoring.analysis import analyse, for_these, load_detector, progress
 from deepfake.scoring.arguments import Request
 from deepfake.scoring.listing import STDIN, list_files
 from deepfake.scoring.options import ScoringOptions, TimelineOptions
+from deepfake.scoring.outputs import parts
 from deepfake.scoring.record import Record
 from deepfake.scoring.remote_output import working_copy
 from deepfake.scoring.sharding import (
@@ -84,9 +85,12 @@ def score(request: Request) -> Summary:
         if len(first) == 1:
             return show(request.scoring, first[0], request.timeline)
         files = itertools.chain(first, files)
+    options, files = for_these(request.scoring, files)
     with working_copy(request.output, request.resume) as (output, after_row):
+        if request.resume and parts(output):  # of several processes, or of a cluster
+            join(output, ())
         summary = score_shard(
-            request.scoring, files, output, resume=request.resume, timeline=request.timeline, after_row=after_row
+            options, files, output, resume=request.resume, timeline=request.timeline, after_row=after_row
         )
     print(summary.text(), file=sys.stderr)
     return summary

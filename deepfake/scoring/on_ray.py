@@ -15,7 +15,7 @@ from pathlib import Path
 
 from deepfake.audio.files import AudioFile
 from deepfake.cluster import ClusterOptions, Work, connected, resources, run_on_ray
-from deepfake.scoring.analysis import analyse, load_detector, progress
+from deepfake.scoring.analysis import analyse, for_these, load_detector, progress
 from deepfake.scoring.detector import Detector
 from deepfake.scoring.options import ScoringOptions
 from deepfake.scoring.record import Record
@@ -60,6 +60,7 @@ def score_on_ray(
     Raises:
         UserError: as for `score_shard`, or there is no cluster.
     """
+    options, files = for_these(options, files)
     with connected(cluster):
         options, cluster = _settled(options, cluster)
         detector = load_detector(replace(options, device="cpu"))
