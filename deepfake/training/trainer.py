@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from deepfake.channels.augment import load_augmentation
-from deepfake.metrics.definitions import detection_metrics
+from deepfake.metrics.hub_metric import DetectionMetric
 from deepfake.models.inputs import has_fixed_length
 from deepfake.models.one_dnn import use_one_dnn
 from deepfake.training.collator import Collator, EpochOfCollator
@@ -155,5 +155,7 @@ def fake_logits(predictions: np.ndarray | tuple[np.ndarray, ...]) -> np.ndarray:
 
 def ranking_metrics(prediction: EvalPrediction) -> dict[str, float]:
     """Metrics of one evaluation; the class metrics are at fake_probability 0.5, before a threshold is chosen."""
-    metrics = detection_metrics(fake_logits(prediction.predictions), prediction.label_ids, threshold=0.0)
+    metric = DetectionMetric(keep_in_memory=True)
+    scores = fake_logits(prediction.predictions)
+    metrics = metric.compute(predictions=scores, references=prediction.label_ids, threshold=0.0)
     return {name: metrics[name] for name in REPORTED if metrics[name] is not None}
