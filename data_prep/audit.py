@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from data_prep.fingerprint import near_duplicates
 from data_prep.layouts.base import EXAMPLES
 from data_prep.probes import Probe, run_probes
 from deepfake.labels import LABELS
+from deepfake.text import write_json, write_text
 
 EXIT_LEAKAGE = 1
 _MAX_PROBED_PER_GROUP = 20  # of one recording or speaker: more teach a probe nothing and slow it down
@@ -87,8 +87,8 @@ def audit(dataset: str, output: Path, max_clips: int = 2000) -> int:
     found = audit_clips(clips, Path(dataset).name)
     output.mkdir(parents=True, exist_ok=True)
     answer = asdict(found) | {"not_checked": found.leaks_not_checked + found.not_checked}
-    (output / "audit.json").write_text(json.dumps(answer, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    (output / "audit.html").write_text(audit_page(found, clips), encoding="utf-8")
+    write_json(output / "audit.json", answer)
+    write_text(output / "audit.html", audit_page(found, clips))
     print(summary(found))
     print(f"written to {output / 'audit.html'} and audit.json")
     return EXIT_LEAKAGE if found.leaks else 0

@@ -9,7 +9,8 @@ import numpy as np
 
 from data_prep.audit_data import MEASURES, Clips
 from deepfake.labels import LABELS
-from deepfake.pages.page import histogram, html_table, intervals, legend, page
+from deepfake.pages.page import html_table, legend, page
+from deepfake.pages.plots import histogram, intervals
 
 if TYPE_CHECKING:
     from data_prep.audit import Audit
@@ -45,6 +46,7 @@ def audit_page(found: Audit, clips: Clips) -> str:
     raised = [probe for probe in found.probes if probe.raised]
     unknown = [probe for probe in found.probes if probe.verdict == "unknown"]
     body = [f'<p class="muted">{len(clips):,} clips measured, {found.undecodable} could not be decoded.</p>']
+    body.append("<h2>Clips</h2>")
     body.append(html_table(("split", *LABELS), [(split, *counts.values()) for split, counts in found.clips.items()]))
     body.append("<h2>Leakage</h2>")
     body += [f'<p><span class="open">Unchecked</span> {escape(what)}.</p>' for what in found.leaks_not_checked]
