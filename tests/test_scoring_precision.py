@@ -16,7 +16,8 @@ from deepfake.models import linear
 from deepfake.models.checkpoint import default_model, load_checkpoint
 from deepfake.models.forward import WindowScore
 from deepfake.models.linear import Int8Linear, OneDnnLinear, TokenQuantiser
-from deepfake.models.precision import Gated, sigmoid, with_precision
+from deepfake.models.precision import Gated, with_precision
+from deepfake.text import fake_probability
 from infer import Detector
 
 PATHS = [RECORDINGS / "real" / "vctk_p226.wav", RECORDINGS / "fake" / "kokoro_af_bella.flac"]
@@ -93,7 +94,7 @@ def test_the_gate_tries_the_next_precision_and_says_so(capsys: pytest.CaptureFix
     gate = Gated([("int8", lambda: shifted(0.5)), ("bf16", lambda: shifted(0.01))], shifted(0.0))
     assert [s.logit for s in gate(batch)] == pytest.approx([0.11, -0.29])
     assert gate.running == "bf16"
-    assert gate.largest_change == pytest.approx(sigmoid(0.11) - sigmoid(0.1))
+    assert gate.largest_change == pytest.approx(fake_probability(0.11) - fake_probability(0.1))
     printed = capsys.readouterr().err
     assert "int8 changes fake_probability by 0.12" in printed
     assert "scoring goes on in bf16" in printed

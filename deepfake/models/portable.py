@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import logging
 import sys
 from collections.abc import Iterator, Sequence
@@ -25,6 +24,7 @@ from deepfake.models.choices import EXPORTED
 from deepfake.models.contract import Probe, check_contract, contract, probe_speech
 from deepfake.models.forward import TorchForward, WindowScore, fuse_head
 from deepfake.models.inputs import featurise, has_fixed_length, reads_waveform
+from deepfake.text import write_json
 
 MAX_LOGIT_CHANGE = 1e-3  # of the exported model against PyTorch
 # Of models that bring clips to a level in 16-bit steps themselves: one unit in the level's last place moves a sample or
@@ -135,9 +135,7 @@ def export(checkpoint: Checkpoint, backend: str, folder: Path) -> float:
         facts = contract(probe, check_contract(probe))
         if one_clip:
             facts["input"] |= {"attention_mask": False, "padding": "none", "batching": "one clip at a time"}
-        (folder / "contract.json").write_text(
-            json.dumps(facts | {"backend": backend}, indent=2) + "\n", encoding="utf-8"
-        )
+        write_json(folder / "contract.json", facts | {"backend": backend})
     except OSError as error:
         raise UserError(f"cannot write {folder} ({error.strerror or error})") from error
     change = _compare(checkpoint, PortableModel(checkpoint.model.config, folder, backend), probe)

@@ -17,13 +17,14 @@ from deepfake.models.forward import Forward, OneAtATime, TorchForward, frame_str
 from deepfake.models.inputs import has_fixed_length, padding_invariant
 from deepfake.models.linear import has_bf16
 from deepfake.models.portable import PortableForward, PortableModel, load_portable
-from deepfake.models.precision import Gated, sigmoid, with_precision
+from deepfake.models.precision import Gated, with_precision
 from deepfake.scoring.audio_facts import AudioFacts
 from deepfake.scoring.decision import decide_by
 from deepfake.scoring.engine import Plan, Result, pack, score_readings
 from deepfake.scoring.options import ScoringOptions
 from deepfake.scoring.reading import Reading, default_workers
 from deepfake.scoring.result import Score
+from deepfake.text import fake_probability
 
 
 class Detector:
@@ -178,7 +179,7 @@ class Detector:
         }
         if error is not None:
             return Score(name, None, None, self.threshold, duration_s, 0, None, error, **told)
-        probability, highest = sigmoid(result.logit), sigmoid(result.max_logit)
+        probability, highest = fake_probability(result.logit), fake_probability(result.max_logit)
         prediction = self.decision.prediction(probability)
         return Score(name, probability, prediction, self.threshold, duration_s, result.windows, highest, **told)
 
