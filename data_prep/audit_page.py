@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from data_prep.audit_data import MEASURES, Clips
+from data_prep.findings import Audit
 from deepfake.labels import LABELS
 from deepfake.pages.page import html_table, legend, page
 from deepfake.pages.plots import histogram, intervals
-
-if TYPE_CHECKING:
-    from data_prep.audit import Audit
 
 # Measure → title and unit of its histogram.
 TITLES = {

@@ -57,7 +57,7 @@ def histogram(values: Mapping[str, np.ndarray], title: str, unit: str, bins: int
             axes.stairs(share, edges, color=CLASSES[label], fill=True, alpha=0.3)
             axes.stairs(share, edges, color=CLASSES[label], lw=1.3)
         axes.set(xlabel=unit, yticks=[], xlim=(low, high))
-        axes.margins(y=0.04)
+        axes.spines["left"].set_visible(False)
         axes.grid(False)
 
     medians = ", ".join(f"median {np.median(held):.4g} of {label} clips" for label, held in values.items())
