@@ -16,7 +16,7 @@ from transformers import HfArgumentParser, TrainingArguments
 from transformers.trainer_utils import SchedulerType
 
 from deepfake.errors import UserError
-from deepfake.training.following import require_reporters
+from deepfake.training.callbacks import require_reporters
 from deepfake.training.objective import REPORTED
 from deepfake.training.recipe import Recipe, RecipeArguments, nearest_name, read_recipe
 from deepfake.version import add_version

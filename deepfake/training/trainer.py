@@ -22,12 +22,18 @@ from deepfake.channels.augment import load_augmentation
 from deepfake.metrics.hub_metric import DetectionMetric
 from deepfake.models.inputs import has_fixed_length
 from deepfake.models.one_dnn import use_one_dnn
+from deepfake.training.callbacks import (
+    PaddingMeter,
+    StopAfter,
+    StopOnInterrupt,
+    follow_progress,
+    out_of_memory,
+    require_finite,
+)
 from deepfake.training.collator import Collator, EpochOfCollator
-from deepfake.training.following import StopAfter, StopOnInterrupt, follow_progress, out_of_memory, require_finite
 from deepfake.training.layer_rates import decayed_groups
 from deepfake.training.objective import REPORTED, Objective, balanced_weights
 from deepfake.training.packing import pack_clips
-from deepfake.training.padding import PaddingMeter
 from deepfake.training.prefix import PrefixCache, silence_prefix_dropout, starting_from_cache
 from deepfake.training.recipe import Recipe
 from deepfake.training.sampling import BalancedSampler, balanced_sampler
