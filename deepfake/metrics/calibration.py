@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import optimize
-from scipy.special import expit, logit
 
 from deepfake.metrics.checks import FloatArray, check_both_classes, check_fraction, check_pair, check_scores
 
@@ -45,6 +43,8 @@ class Calibration:
         Raises:
             ValueError: bad scores, or prior_fake outside (0, 1).
         """
+        from scipy.special import expit, logit  # late: reading a stored calibration needs no scipy
+
         return expit(self.llr(scores) + logit(check_fraction(prior_fake, "prior_fake")))
 
     def score_threshold(self, llr_threshold: float) -> float:
@@ -79,6 +79,8 @@ def fit_platt(scores: ArrayLike, labels: ArrayLike) -> Calibration:
     check_both_classes(y, "calibration")
     centre, scale = float(s.mean()), float(s.std()) or 1.0
     loss = _smoothed_cllr((s - centre) / scale, y)
+    from scipy import optimize
+
     best = optimize.minimize(
         lambda x: loss(x[0], x[1]),
         x0=np.array([1.0, 0.0]),
@@ -93,6 +95,8 @@ def fit_platt(scores: ArrayLike, labels: ArrayLike) -> Calibration:
 
 def _smoothed_cllr(s: FloatArray, y: np.ndarray) -> Callable[[float, float], tuple[float, np.ndarray]]:
     """Cross-entropy in nats, each class weighing one half, against Platt's softened targets; with its gradient."""
+    from scipy.special import expit
+
     n_fake = int(y.sum())
     n_real = y.size - n_fake
     target = np.where(y == 1, (n_fake + 1) / (n_fake + 2), 1 / (n_real + 2))

@@ -40,7 +40,8 @@ class Record:
         window_s, hop_s: how recordings are cut, in seconds.
         threshold, real_below: as probabilities, see `deepfake.scoring.decision.Decision`.
         operating_point: the one asked for; None: the threshold that is stored or was given.
-        precision, layers, backend, channels: as in `deepfake.scoring.options.ScoringOptions`.
+        precision, layers, channels: as in `deepfake.scoring.options.ScoringOptions`.
+        backend: what ran the model: torch, onnx or openvino.
     """
 
     version: str
@@ -73,7 +74,7 @@ class Record:
             operating_point=decision.name,
             precision=options.precision,
             layers=options.layers,
-            backend=options.backend,
+            backend=detector.backend,
             channels=options.channels,
         )
 

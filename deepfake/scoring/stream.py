@@ -9,7 +9,7 @@ import soxr
 
 from deepfake.audio.decode import SAMPLING_RATE, AudioError
 from deepfake.audio.windows import Window, in_pieces
-from deepfake.models.forward import WindowScore
+from deepfake.models.windows import WindowScore
 from deepfake.scoring.detector import Detector
 from deepfake.scoring.engine import Result
 from deepfake.scoring.reading import Reading, SpeechWindows

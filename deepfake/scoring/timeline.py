@@ -9,7 +9,7 @@ import numpy as np
 from deepfake.audio.vad import FRAME_SAMPLES
 from deepfake.audio.windows import Window
 from deepfake.labels import LABELS
-from deepfake.models.forward import WindowScore
+from deepfake.models.windows import WindowScore
 from deepfake.text import fake_probability
 
 BIN_SAMPLES = 320  # 20 ms at 16 kHz, the frame of most speech encoders
