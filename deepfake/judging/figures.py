@@ -237,7 +237,7 @@ def transfer(axes: Axes, sets: Sequence[tuple[str, Transfer]]) -> None:
         axes.plot([], [], "o", color=colour, label=label)
     axes.set_yticks(range(len(sets)), [name for name, _ in sets], color=INK)
     right = max(max(found.hter, found.eer) for _, found in sets)
-    axes.set(title="What the threshold loses elsewhere", xlabel="error rate", xlim=(-0.01, right * 1.35 + 0.05))
+    axes.set(title="What the threshold\nloses elsewhere", xlabel="error rate", xlim=(-0.01, right * 1.35 + 0.05))
     axes.set_ylim(len(sets) - 0.5, -0.5)
     axes.grid(False, axis="y")
     axes.legend(loc="upper center", bbox_to_anchor=(0.4, -0.16), ncols=1)
