@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,12 +31,15 @@ def fake_probability(logit: float | NDArray[np.floating]) -> float | NDArray[np.
 
 def number(value: float | None, digits: int = 3) -> str:
     """0.912; "undefined" where the data do not define the number."""
-    return "undefined" if value is None else f"{value:.{digits}f}"
+    if value is None:
+        return "undefined"
+    told = f"{value:.{digits}f}"
+    return told if float(told) else told.removeprefix("-")  # never "-0.000"
 
 
 def bracket(low: float | None, high: float | None, digits: int = 3) -> str:
     """[0.850, 0.960], or nothing where no interval can be given."""
-    return "" if low is None or high is None else f"[{low:.{digits}f}, {high:.{digits}f}]"
+    return "" if low is None or high is None else f"[{number(low, digits)}, {number(high, digits)}]"
 
 
 def with_interval(value: float | None, low: float | None, high: float | None, digits: int = 3) -> str:
@@ -50,13 +54,18 @@ def markdown_table(header: Sequence[Any], rows: Sequence[Sequence[Any]]) -> str:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A place beside `path` to write to, which becomes `path` in one step: whoever reads it finds all or nothing.
+def replacing(path: Path, work: Path | None = None) -> Iterator[Path]:
+    """A place to write to, which becomes `path` in one step: whoever reads it finds all or nothing.
 
     The place ends as `path` does, because some writers go by the extension. After an exception nothing is left there,
     and `path` is as it was.
+
+    Args:
+        work: a folder on the same disk for the unfinished file, which a kill may leave there; else it lies beside
+            `path`.
     """
-    draft = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    # Processes of several machines may have one number.
+    draft = (work or path.parent) / f".{path.stem}.{socket.gethostname()}-{os.getpid()}{path.suffix}"
     try:
         yield draft
         os.replace(draft, path)

@@ -103,6 +103,7 @@ def draw(report: Report, folder: Path) -> list[Path]:
     if report.audit is not None and report.audit.training_generators:
         seen = frozenset(report.audit.training_generators)
     moved = [(name, found.transfer) for name, found in sets.items() if found.transfer is not None]
+    logged = report.training if report.training and report.training.history else None
     wanted: list[tuple[str, bool, Any]] = [
         ("threshold_transfer", bool(moved), lambda axes: figures.transfer(axes, moved)),
         ("roc", first.series.roc is not None, lambda axes: figures.roc(axes, systems)),
@@ -112,7 +113,7 @@ def draw(report: Report, folder: Path) -> list[Path]:
         ("score_histogram", True, lambda axes: figures.histogram(axes, first, threshold)),
         ("reliability", first.series.reliability is not None, lambda axes: figures.reliability(axes, first)),
         ("generators", "generator" in first.breakdowns, lambda axes: figures.generators(axes, first, seen)),
-        ("training_history", report.training is not None, lambda axes: figures.history(axes, report.training)),
+        ("training_history", logged is not None, lambda axes: figures.history(axes, logged)),
     ]
     size, of_curves = figures.curve_size(systems), ("roc", "det", "precision_recall")
     return [

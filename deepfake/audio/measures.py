@@ -64,18 +64,13 @@ def measure(waveform: np.ndarray) -> Measures:
     )
 
 
-def spectrogram(waveform: np.ndarray, hop: int = _FFT // 2) -> np.ndarray:
-    """Power of overlapping Hann windows of 64 ms, shape (frames, 513), zeros appended to a clip shorter than one."""
+def spectrum(waveform: np.ndarray) -> np.ndarray:
+    """Mean power of overlapping Hann windows of 64 ms per FFT bin, shape (513,), float64, without the DC offset."""
     padded = np.pad(waveform, (0, max(0, _FFT - len(waveform)))).astype(np.float32)
     padded = padded - padded.mean()
-    frames = np.lib.stride_tricks.sliding_window_view(padded, _FFT)[::hop] * np.hanning(_FFT).astype(np.float32)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, _FFT)[:: _FFT // 2] * np.hanning(_FFT).astype(np.float32)
     bins = np.fft.rfft(frames, axis=1)
-    return bins.real**2 + bins.imag**2
-
-
-def spectrum(waveform: np.ndarray) -> np.ndarray:
-    """Mean power of a clip per FFT bin, shape (513,), float64, without its DC offset."""
-    return spectrogram(waveform).mean(axis=0, dtype=np.float64)
+    return (bins.real**2 + bins.imag**2).mean(axis=0, dtype=np.float64)
 
 
 def _bandwidth_hz(power: np.ndarray, frequencies: np.ndarray) -> float:

@@ -61,33 +61,6 @@ class Calibration:
         return cls(**values)
 
 
-def fit_temperature(scores: ArrayLike, labels: ArrayLike, training_prior_fake: float = 0.5) -> Calibration:
-    """One number: llr = (score - logit(training prior)) / T, with T > 0 minimising Cllr on validation.
-
-    Temperature scaling (Guo et al. 2017) of the ratio that is left once the prior the model learnt is taken off. Give
-    the share of fakes in training, or 0.5 when the loss weighed both classes alike.
-
-    Args:
-        scores: logit difference (fake - real) per validation clip, shape (n,). labels: 0 real, 1 fake, shape (n,).
-
-    Raises:
-        ValueError: bad input, one class only, or a prior outside (0, 1).
-    """
-    s, y = check_pair(scores, labels)
-    check_both_classes(y, "calibration")
-    from scipy import optimize
-    from scipy.special import logit
-
-    offset = float(logit(check_fraction(training_prior_fake, "training_prior_fake")))
-    loss = _smoothed_cllr(s - offset, y)
-    low, high = (math.log(end) for end in SLOPE_RANGE)
-    best = optimize.minimize_scalar(
-        lambda log_slope: loss(math.exp(log_slope), 0.0)[0], bounds=(low, high), options={"xatol": 1e-8}
-    )
-    slope = math.exp(best.x)
-    return Calibration(slope, 0.0 - offset * slope, "temperature", int((y == 0).sum()), int(y.sum()))
-
-
 def fit_platt(scores: ArrayLike, labels: ArrayLike) -> Calibration:
     """Two numbers: llr = a score + b, the logistic regression that minimises Cllr on validation.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -24,6 +23,7 @@ from deepfake.models.contract import Probe, check_contract, contract, probe_spee
 from deepfake.models.forward import TorchForward, fuse_head
 from deepfake.models.inputs import featurise, has_fixed_length, reads_waveform
 from deepfake.models.portable import PortableForward, PortableModel, import_for_export, load_portable
+from deepfake.text import write_json
 
 MAX_LOGIT_CHANGE = 1e-3  # of the exported model against PyTorch
 # Of models that bring clips to a level in 16-bit steps themselves: one unit in the level's last place moves a sample or
@@ -97,9 +97,7 @@ def export(checkpoint: Checkpoint, backend: str, folder: Path) -> float:
         facts = contract(probe, check_contract(probe))
         if one_clip:
             facts["input"] |= {"attention_mask": False, "padding": "none", "batching": "one clip at a time"}
-        (folder / "contract.json").write_text(
-            json.dumps(facts | {"backend": backend}, indent=2) + "\n", encoding="utf-8"
-        )
+        write_json(folder / "contract.json", facts | {"backend": backend})
     except OSError as error:
         raise UserError(f"cannot write {folder} ({error.strerror or error})") from error
     return _small_enough(_compare(checkpoint, load_portable(str(folder), backend).model, probe), checkpoint, folder)

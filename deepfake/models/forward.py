@@ -10,6 +10,7 @@ from torch import nn
 from transformers import FeatureExtractionMixin, PreTrainedModel
 
 from deepfake.models.inputs import featurise
+from deepfake.models.memory import keep_freed_memory
 from deepfake.models.windows import WindowScore
 
 _SAME_LOGIT = 1e-3  # relative, in float32; a head of another shape is off by far more
@@ -33,6 +34,8 @@ class TorchForward:
         self.head = head  # of the float32 model, see `fuse_head`
         parameter = next(model.parameters())
         self.device, self.dtype = parameter.device, parameter.dtype
+        if self.device.type == "cpu":
+            keep_freed_memory()
 
     def __call__(self, waveforms: Sequence[np.ndarray]) -> list[WindowScore]:
         batch = featurise(self.extractor, waveforms).to(self.device)
