@@ -44,8 +44,9 @@ class Watched:
 
 
 def make_files(arguments: argparse.Namespace) -> Path:
-    """A folder of FLAC files of one length, of which `_DISTINCT` differ."""
-    folder = arguments.work / f"{arguments.files}_files_of_{arguments.seconds:g}s"
+    """A folder of FLAC files of one length, of which `_DISTINCT` differ; with `--speech-every` the others are broken."""
+    every = getattr(arguments, "speech_every", 1)
+    folder = arguments.work / f"{arguments.files}_files_of_{arguments.seconds:g}s{'' if every == 1 else f'_{every}'}"
     clips: list[bytes] = []
     for index in range(arguments.files):
         place = folder / f"{index // 1000:04d}" / f"{index:07d}.flac"
@@ -54,7 +55,7 @@ def make_files(arguments: argparse.Namespace) -> Path:
         if not clips:
             clips = list(_encoded(arguments))
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(clips[index % len(clips)])
+        place.write_bytes(b"no audio" if index % every else clips[index // every % len(clips)])
     return folder
 
 
@@ -218,7 +219,14 @@ def memory(arguments: argparse.Namespace) -> dict[str, object]:
     run = watch([folder, "--output", arguments.work / "memory.csv", "--overwrite", "--engine", "ray"])
     tenths = [float(np.median(tenth)) for tenth in np.array_split(run.memory_mb, 10)]
     rows = read(arguments.work / "memory.csv")
-    return {"files": arguments.files, "rows": len(rows), "wall_s": run.wall_s, "memory_mb_by_tenth": tenths}
+    scored = sum(not row["error"] for row in rows)
+    return {
+        "files": arguments.files,
+        "rows": len(rows),
+        "scored": scored,
+        "wall_s": run.wall_s,
+        "memory_mb_by_tenth": tenths,
+    }
 
 
 def main() -> None:
@@ -228,6 +236,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for what is made; kept")
     parser.add_argument("--files", type=int, default=2000)
     parser.add_argument("--seconds", type=float, default=0.6, help="length of each file")
+    parser.add_argument("--speech-every", type=int, default=1, metavar="N", help="only each N-th file holds any")
     parser.add_argument("--rounds", type=int, default=2, help="of overhead")
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)

@@ -265,40 +265,41 @@ def simulate(model: Model, assumed: Assumed, workers: int, runs: int, seed: int 
     leader_s = together * model.batch_s + batch * (model.row_s + model.list_s)
     listed_s = batch / assumed.keys_a_second
     rate = assumed.failures_an_hour / 3600
-    free = [(model.start_s, index) for index in range(workers_here)]
-    taken_in = np.zeros(workers_here)  # when the leader had taken in the batch before the last of each worker
-    last_taken = np.zeros(workers_here)
-    leader_free = busy = lost = 0.0
-    failures, given, end = 0, 0, 0.0
+    # A worker has one batch more than it works on, which was given to it when the leader took in the one before.
+    given_at = np.full(workers_here, model.start_s)
+    events = [(model.start_s, index, None) for index in range(workers_here)]  # time, worker, seconds of what it did
+    leader_free = busy = lost = last_given = 0.0
+    failures, given = 0, 0
     again: list[float] = []
-    last_given = 0.0
     unfailed = iter(chance.exponential(1.0, count + 100_000))
-    while given < count or again:
-        now, index = heapq.heappop(free)
+    while events:
+        now, index, did = heapq.heappop(events)
+        if did is not None:
+            busy += did
+            leader_free = max(leader_free, now) + leader_s
         if again:
-            need = again.pop()
-        else:
-            need = service[given]
+            need, listed = again.pop(), 0.0
+        elif given < count:
             given += 1
-            now = max(now, given * listed_s)
-        now = max(now, taken_in[index])
-        last_given = now
+            need, listed = service[given - 1], given * listed_s
+        else:
+            continue
+        begin = max(now, given_at[index], listed)
+        given_at[index] = leader_free
+        last_given = max(last_given, begin)
         takes = need * speed[index]
         until_failure = next(unfailed, np.inf) / rate if rate else np.inf
-        # The fraction of a joined batch that a failure costs is that of one batch.
-        if until_failure < takes:
-            failures += 1
-            lost_here = min(until_failure, takes / together)
-            lost += lost_here
-            again.append(need - max(0.0, until_failure - lost_here) / speed[index])
-            heapq.heappush(free, (now + until_failure + assumed.restart_s + model.start_s, index))
+        if until_failure >= takes:
+            heapq.heappush(events, (begin + takes, index, takes))
             continue
-        finish = now + takes
-        busy += takes
-        leader_free = max(leader_free, finish) + leader_s
-        taken_in[index], last_taken[index] = last_taken[index], leader_free
-        end = max(end, leader_free)
-        heapq.heappush(free, (finish, index))
+        # Of batches that were put together, a failure costs part of one.
+        failures += 1
+        lost_here = min(until_failure, takes / together)
+        lost += lost_here
+        busy += until_failure - lost_here
+        again.append(need - (until_failure - lost_here) / speed[index])
+        heapq.heappush(events, (begin + until_failure + assumed.restart_s + model.start_s, index, None))
+    end = leader_free
     hours = (end + files * model.join_s) / 3600
     return Outcome(
         workers=workers, runs=runs, hours=hours, worker_hours=end / 3600 * workers_here * runs,
