@@ -44,7 +44,7 @@ class Watched:
 
 
 def make_files(arguments: argparse.Namespace) -> Path:
-    """A folder of FLAC files of one length, of which `_DISTINCT` differ; with `--speech-every` the others are broken."""
+    """A folder of FLAC files of one length, of which `_DISTINCT` differ; by `--speech-every` others are broken."""
     every = getattr(arguments, "speech_every", 1)
     folder = arguments.work / f"{arguments.files}_files_of_{arguments.seconds:g}s{'' if every == 1 else f'_{every}'}"
     clips: list[bytes] = []
