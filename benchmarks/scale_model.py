@@ -28,6 +28,7 @@ import numpy as np
 
 _LENGTHS_S = (0.6, 2.0, 5.0, 20.0, 60.0)
 _BATCH = 32  # files, as in deepfake.scoring.on_ray
+_MOST_BATCHES = 300_000  # are simulated one by one; more are put together
 _STORE = """
 import sys
 from moto.server import ThreadedMotoServer
@@ -256,8 +257,7 @@ def simulate(model: Model, assumed: Assumed, workers: int, runs: int, seed: int 
     """
     chance = np.random.default_rng(seed)
     files, workers_here = assumed.files // runs, max(1, workers // runs)
-    # Up to a million batches are simulated one by one; more are put together.
-    together = max(1, files // (_BATCH * 1_000_000))
+    together = max(1, files // (_BATCH * _MOST_BATCHES))
     batch = _BATCH * together
     count = files // batch
     service = _service(model, assumed, count, batch, chance)
