@@ -23,7 +23,8 @@ The same report for any detector's scores.
 
   scores.csv   a column id, path or file_name; and fake_logit, fake_probability or score (higher = fake)
   labels.csv   the same names; label (real, fake); and, where known, split (train, validation, test, or any other name),
-               source (the recording), speaker, speaker_group, generator, language, duration_s, container
+               source (the recording), speaker, speaker_group, generator, language, duration_s, container, page,
+               corpus, family, group_id, channel, sex, age
 
 The CSV that infer.py writes is judged at the threshold that stands in it. With rows of split validation the
 calibration, and the threshold where the scores name none, are fitted on them; else give --threshold.

@@ -146,7 +146,7 @@ class JudgedSet:
             of fakes, sets its fakes against all real clips of the set.
         series: only in reports.
         matrix: generator families by human sources by channels, the worst first; None where no two can be told apart.
-        false_alarms: real clips called fake, by "page", "corpus", "speaker" and "language" where known.
+        false_alarms: real clips called fake, by "page", "corpus", "speaker", "language", "sex" and "age" where known.
         transfer: what the threshold and the calibration lose here; None on validation, where they were chosen.
     """
 
