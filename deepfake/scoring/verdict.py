@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 
 from deepfake.audio.files import readable_name
+from deepfake.metrics.strength import Statement
 from deepfake.scoring.audio_facts import MIN_EVIDENCE_S
 from deepfake.scoring.decision import Decision
 from deepfake.scoring.engine import Result
@@ -41,10 +42,24 @@ def verdict(score: Score, decision: Decision, result: Result) -> str:
     lines += _field("fake_probability", f"{score.fake_probability:.3f}, {_place(score, decision)}")
     lines += _field("operating point", decision.name + (f" ({decision.note})" if decision.note else ""))
     lines += _measured(decision.rates)
+    if enough and decision.scale is not None:
+        lines += _field("strength", stated_strength(decision.scale.statement(result.logit)))
     lines += _field("windows", f"{agreeing} of {score.windows} agree; the highest has {score.max_window:.3f}")
     lines += _field("recording", f"{score.duration_s:.1f} s, {speech_s:.1f} s of it speech")
     lines += _warned(score)
     return "\n".join([*lines, "", *textwrap.wrap(_meaning(score, decision, enough), _WIDTH)])
+
+
+def stated_strength(found: Statement) -> str:
+    """A likelihood ratio in words: what is more probable, by how much, and ENFSI's word for that."""
+    if found.favours is None:
+        return "the score is about as probable from a human speaker as from synthesis: no support for either"
+    first, second = "synthesis", "a human speaker"
+    if found.favours == "real":
+        first, second = second, first
+    times = f"{found.ratio:,g} times" + (" or more" if found.capped else "")
+    told = f"the score is {times} as probable from {first} as from {second}: {found.strength} support for {first}"
+    return told + (" (validation supports no larger ratio)" if found.capped else "")
 
 
 def _place(score: Score, decision: Decision) -> str:
