@@ -13,12 +13,15 @@ from tqdm import tqdm
 from transformers.utils.logging import disable_progress_bar
 
 from deepfake.audio.files import AudioFile
-from deepfake.errors import EXIT_SOME_FAILED, UserError
+from deepfake.errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED, UserError
 from deepfake.launch import start_all_processes
 from deepfake.models.checkpoint import DEFAULT_MODEL, default_model, load_checkpoint
 from deepfake.models.layers import save_shortened
 from deepfake.models.portable import export
 from deepfake.scoring.arguments import Request
+from deepfake.scoring.case.build import examine_files
+from deepfake.scoring.case.files import PAGE, RECORD, altered, read_case, write_case
+from deepfake.scoring.case.verify import verify_recordings
 from deepfake.scoring.check_command import check_model
 from deepfake.scoring.detector import Detector
 from deepfake.scoring.engine import Result
@@ -68,9 +71,47 @@ def execute(request: Request) -> int:
         change = export(checkpoint, backend, folder)
         print(f"{folder}: logits differ from PyTorch by at most {change:.1e}", file=sys.stderr)
         return 0
+    if request.verify is not None:
+        return verify_report(request)
     shard = this_shard()
+    if request.report is not None:
+        if shard is not None:
+            raise UserError("--report is written by one process; start it without a launcher")
+        return write_report(request)
     summary = score(request) if shard is None else score_as_one_of_several(request, shard)
     return EXIT_SOME_FAILED if summary.errors else 0
+
+
+def write_report(request: Request) -> int:
+    """Examine everything that was named, and write the report. 1 where a file could not be scored, 130 after Ctrl-C."""
+    files = _at_least_one(request)
+    told = {"title": request.title} if request.title is not None else {}
+    case = examine_files(load_detector(request.scoring), files, date=request.date, **told)
+    digest = write_case(request.report, case)
+    print(f"report    {request.report / PAGE}\nrecord    {request.report / RECORD}\nsha256    {digest}")
+    if not case.complete:
+        print("interrupted: the report holds the files that were finished", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    failed = any(found.error is not None for file in case.files for found in file.findings)
+    return EXIT_SOME_FAILED if failed else 0
+
+
+def verify_report(request: Request) -> int:
+    """Check a report, and the recordings against it where they are named; 1 where something is not as it says."""
+    stated = read_case(request.verify)
+    found = altered(request.verify)
+    if request.paths:
+        found += verify_recordings(stated, _at_least_one(request), request.scoring)
+    for text in found:
+        print(f"DIFFERS   {text}")
+    if found:
+        return EXIT_SOME_FAILED
+    print(f"unaltered {request.verify / RECORD}, {request.verify / PAGE}")
+    if request.paths:
+        print(f"the same  {len(stated.files)} recordings: bytes, sound, metadata and scores")
+    else:
+        print("the recordings were not looked at; name them before --verify to have them hashed and scored again")
+    return 0
 
 
 def score(request: Request) -> Summary:

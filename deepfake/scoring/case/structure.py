@@ -50,7 +50,9 @@ def read_structure(path: Path) -> Structure:
         credentials = None if store is None else _at(file, store, _STORE_BYTES)
         packet = None if xmp is None else _at(file, xmp, _XMP_BYTES)
         file.seek(0)
-        written = re.search(rb"(?:Xing|Info)[\s\S]{116,160}?((?:LAME|Lavc|Lavf|GOGO|BladeEnc)[\x20-\x7e]{2,16})", file.read(_XMP_BYTES))
+        written = re.search(
+            rb"(?:Xing|Info)[\s\S]{116,160}?((?:LAME|Lavc|Lavf|GOGO|BladeEnc)[\x20-\x7e]{2,16})", file.read(_XMP_BYTES)
+        )
     if packet is not None:
         packet = packet.partition(b"</x:xmpmeta>")[0]
     return Structure(
@@ -110,7 +112,7 @@ def _chunks(file: BinaryIO, size: int, order: str) -> tuple[tuple[Part, ...], in
 
 
 def _boxes(file: BinaryIO, size: int) -> tuple[Part, ...]:
-    """Of MP4: a length, four letters; length 1 stands for one of 64 bits behind them, and 0 for the rest of the file."""
+    """Of MP4: a length, four letters; length 1 stands for one of 64 bits behind them, 0 for the rest of the file."""
     found, at = [], 0
     while at + 8 <= size and len(found) < _MOST_PARTS:
         length, name = struct.unpack(">I4s", _at(file, at, 8))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from deepfake.scoring.case.record import Container, Examined
 from deepfake.scoring.case.structure import Structure
@@ -17,10 +17,9 @@ _EDITORS = (
     "WaveLab", "Sound Forge", "SoundForge", "Praat", "SoX", "Descript", "CapCut", "Final Cut", "DaVinci", "Ableton",
     "FL Studio", "ocenaudio", "Wavosaur", "Hindenburg", "Cubase", "Nuendo", "Bitwig", "Audition",
 )  # fmt: skip
-_ENCODERS = (
-    "Lavf", "Lavc", "FFmpeg", "LAME", "libopus", "libvorbis", "Xiph", "reference libFLAC", "Nero", "qaac", "FAAC",
-    "HandBrake", "GStreamer", "SoX", "mutagen", "iTunes", "Core Media", "isom", "VLC",
-)  # fmt: skip
+# Programs that write files. Libraries such as LAME or libopus are none: each of these programs uses them.
+_WRITERS = ("Lavf", "FFmpeg", "Nero", "qaac", "HandBrake", "GStreamer", "iTunes", "VLC", "mutagen")
+_VERSION = re.compile(r"(Lavf|Audacity|iTunes|LAME)[ v]?(\d+(?:\.\d+)*)")
 _GENERATORS = (
     "ElevenLabs", "Eleven Labs", "Resemble AI", "Respeecher", "PlayHT", "Play.ht", "Murf", "Speechify", "WellSaid",
     "Suno", "Udio", "OpenAI", "Hume AI", "Cartesia", "Fish Audio", "Coqui", "Piper", "Kokoro", "Bark", "XTTS",
@@ -31,7 +30,9 @@ _MARKS = (
     "trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia", "compositeSynthetic", "algorithmicMedia",
     "AIGC", "AI-generated", "AI generated", "text-to-speech", "text to speech", "synthetic voice", "voice clone",
 )  # fmt: skip
-_PROGRAM_TAGS = re.compile(r"encoder|encoded_by|software|tool|originator$|coding_history|vendor|handler|creator|isft|tsse", re.I)
+_PROGRAM_TAGS = re.compile(
+    r"encoder|encoded_by|software|tool|originator$|coding_history|vendor|handler|creator|isft|tsse", re.I
+)
 _DATE_TAGS = re.compile(r"date|time|year|^tdrc$|^icrd$|created|modified", re.I)
 _DATE = re.compile(r"\b(\d{4})-(\d{2})-(\d{2})(?:[T ](\d{2}):(\d{2})(?::(\d{2}))?)?")
 _XMP = re.compile(r"\b((?:xmp|xmpMM|stEvt|dc|dcterms|photoshop|Iptc4xmpExt):\w+)(?:=\"([^\"]*)\"|>([^<]+)<)")
@@ -80,15 +81,19 @@ def _programs(tags: Iterable[tuple[str, str, str]], structure: Structure) -> Exa
 
 
 def _several(tags: Iterable[tuple[str, str, str]], structure: Structure) -> Examined:
-    """More than one encoder or editor, which files that come from one program do not show."""
+    """More than one program, or two versions of one, which files that were written once do not show."""
     told = [value for _, name, value in tags if _PROGRAM_TAGS.search(name)] + [structure.lame or ""]
-    makers = {_maker(name) for value in told for name in (*_named(_ENCODERS, value), *_named(_EDITORS, value))}
-    found = f"{', '.join(sorted(makers))}: the sound was encoded or written more than once" if len(makers) > 1 else None
-    return Examined("signs of more than one program", found, TRACE)
-
-
-def _maker(name: str) -> str:
-    return "FFmpeg" if name in ("Lavf", "Lavc", "FFmpeg") else name
+    names = {name for value in told for name in (*_named(_WRITERS, value), *_named(_EDITORS, value))}
+    makers = {"FFmpeg" if name == "Lavf" else name for name in names}
+    versions: dict[str, set[str]] = {}
+    for value in told:
+        for name, number in _VERSION.findall(value):
+            versions.setdefault(name, set()).add(number)
+    found = []
+    if len(makers) > 1:
+        found.append(f"{', '.join(sorted(makers))}: more than one program wrote the file")
+    found += [f"{name} in versions {' and '.join(sorted(held))}" for name, held in versions.items() if len(held) > 1]
+    return Examined("signs of more than one program", "; ".join(found) or None, TRACE)
 
 
 def _dates(tags: Iterable[tuple[str, str, str]]) -> Examined:
@@ -111,7 +116,7 @@ def _moment(value: str) -> datetime | None:
     if not found:
         return None
     try:
-        return datetime(*(int(number or 0) for number in found.groups()), tzinfo=timezone.utc)
+        return datetime(*(int(number or 0) for number in found.groups()), tzinfo=UTC)
     except ValueError:
         return None
 
