@@ -193,11 +193,8 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _loader(options: ScoringOptions) -> Callable[[], Detector]:
     def load() -> Detector:
-        from transformers.utils.logging import disable_progress_bar
-
         from deepfake.scoring.detector import Detector
 
-        disable_progress_bar()
         return Detector.from_options(options)
 
     return load

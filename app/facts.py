@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
-from torch import nn
 
 from deepfake.errors import UserError
 from deepfake.judging.report import History
 from deepfake.judging.run import RESULTS, RunRecord, read_run
+from deepfake.models.graph import has_graph, parameters_in
+from deepfake.models.portable import PortableModel
 from deepfake.scoring.detector import Detector
 
 # The names of the other systems' plots, and ours.
@@ -50,10 +51,8 @@ def facts_of(detector: Detector) -> ModelFacts:
     languages = {name for held in (results.facts.data.splits if results else {}).values() for name in held.languages}
     return ModelFacts(
         name=folder_of(detector).name or "model",
-        architecture=type(checkpoint.model).__name__,
-        parameters=sum(p.numel() for p in checkpoint.model.parameters())
-        if isinstance(checkpoint.model, nn.Module)
-        else None,
+        architecture=next(iter(getattr(checkpoint.model.config, "architectures", None) or ["unknown"])),
+        parameters=_parameters(detector),
         device=str(getattr(checkpoint.model, "device", "cpu")),
         window_s=checkpoint.window_s,
         hop_s=checkpoint.hop_s,
@@ -65,7 +64,15 @@ def facts_of(detector: Detector) -> ModelFacts:
 
 def folder_of(detector: Detector) -> Path:
     """The checkpoint's folder, or its Hub id as a path that does not exist."""
-    return Path(getattr(detector.checkpoint.model.config, "_name_or_path", "") or "")
+    return Path(detector.checkpoint.name)
+
+
+def _parameters(detector: Detector) -> int | None:
+    """How many weights the model has; None for an exported one, which does not say."""
+    model, folder = detector.checkpoint.model, folder_of(detector)
+    if not isinstance(model, PortableModel):
+        return sum(p.numel() for p in model.parameters())
+    return parameters_in(folder) if has_graph(folder) else None
 
 
 def results_of(detector: Detector) -> RunRecord | None:

@@ -26,12 +26,12 @@ from app.service import Analysis
 from deepfake.audio.decode import SAMPLING_RATE
 from deepfake.errors import UserError
 from deepfake.metrics.decisions import ABSTAIN_NAME, DEFAULT_NAME
-from deepfake.models.precision import sigmoid
 from deepfake.scoring.audio_facts import MIN_EVIDENCE_S
 from deepfake.scoring.decision import STORED, Decision, decide_by
 from deepfake.scoring.detector import Detector
 from deepfake.scoring.result import Score
 from deepfake.scoring.timeline import BIN_S, Segment, segments
+from deepfake.text import fake_probability
 
 _COLUMNS = 1500  # of a timeline, at most
 
@@ -124,7 +124,9 @@ def row_of(
         return row
     scored = sorted(result.scored, key=lambda window: window.start)
     row.window_scores = [
-        WindowAnswer(start_s=w.start / SAMPLING_RATE, stop_s=w.stop / SAMPLING_RATE, fake_probability=sigmoid(w.logit))
+        WindowAnswer(
+            start_s=w.start / SAMPLING_RATE, stop_s=w.stop / SAMPLING_RATE, fake_probability=fake_probability(w.logit)
+        )
         for w in scored
     ]
     agreeing = [decision.prediction(window.fake_probability) == row.prediction for window in row.window_scores]
@@ -199,7 +201,7 @@ def _picture(analysis: Analysis) -> Picture:
     known = ~np.isnan(padded.reshape(columns, joined))
     total = np.where(known, padded.reshape(columns, joined), 0).sum(axis=1)
     probability = [
-        sigmoid(float(t / n)) if n else None for t, n in zip(total, known.sum(axis=1), strict=True)
+        fake_probability(float(t / n)) if n else None for t, n in zip(total, known.sum(axis=1), strict=True)
     ]  # fmt: skip
     highest = np.pad(peaks, (0, columns * joined - bins)).reshape(columns, joined).max(axis=1)
     levels = analysis.listener.spectrogram.levels()

@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import HTTPException, RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
@@ -23,6 +23,7 @@ from app.jobs import Jobs
 from app.service import Refused, Service
 from app.settings import Settings
 from deepfake.errors import UserError
+from deepfake.pages.style import css
 from deepfake.scoring.detector import Detector
 
 _HERE = Path(__file__).parent
@@ -109,6 +110,10 @@ def _expected_type(request: Request) -> str | None:
 
 
 def _add_page(app: FastAPI) -> None:
+    @app.get("/static/style.css", include_in_schema=False)  # before the folder, which would answer 404
+    def style() -> Response:
+        return Response(css(), media_type="text/css")
+
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
 
     @app.get("/", include_in_schema=False)

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from datasets import Dataset
 
 from benchmarks.systems_rows import Row, constant_row, score_column, trained_row, untrained_row
@@ -32,6 +31,7 @@ from deepfake.judging.run import RESULTS, read_run
 from deepfake.scoring.clips import score_clips
 from deepfake.scoring.detector import Detector
 from deepfake.training.data import load_splits
+from deepfake.training.recipe import read_recipe
 
 ROOT = Path(__file__).parents[1]
 RECORDINGS = ROOT / "examples" / "recordings"
@@ -81,7 +81,7 @@ def recipe_of(name: str) -> Path:
 
 def train(name: str, arguments: argparse.Namespace, folder: Path) -> str | None:
     """Run the system's recipe into `folder`; returns why that failed, None if it did not."""
-    epochs = yaml.safe_load(recipe_of(name).read_text(encoding="utf-8")).get("num_train_epochs", 1)
+    epochs = read_recipe(recipe_of(name)).get("num_train_epochs", 1)
     command = [sys.executable, "train_wav2vec2.py", "--config", recipe_of(name), "--seed", arguments.seed,
                "--dataset", Path(arguments.dataset).absolute(), "--output_dir", folder.absolute()]  # fmt: skip
     if arguments.max_epochs:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +12,12 @@ import numpy as np
 from data_prep.advice import leak_advice, probe_advice
 from data_prep.audit_data import MEASURES, ORIGINALS, Clips, read_clips
 from data_prep.audit_page import audit_page
+from data_prep.findings import KINDS, Audit, Leak
 from data_prep.fingerprint import near_duplicates
 from data_prep.layouts.base import EXAMPLES
 from data_prep.probes import Probe, run_probes
 from deepfake.labels import LABELS
+from deepfake.text import write_json, write_text
 
 EXIT_LEAKAGE = 1
 _MAX_PROBED_PER_GROUP = 20  # of one recording or speaker: more teach a probe nothing and slow it down
@@ -32,46 +33,6 @@ _PROBES = {
     "noise floor": ("noise_floor_dbfs",),
     "bandwidth": ("bandwidth_hz",),
 }
-_KINDS = {"source": "source", "speaker": "speaker", "near duplicate": "audio"}  # kind of leak → what is in two splits
-
-
-@dataclass(frozen=True)
-class Leak:
-    """Something in more than one split. `count` of them; `found` is a few, each with its splits."""
-
-    kind: str
-    count: int
-    found: list[str]
-    advice: str
-
-
-@dataclass(frozen=True)
-class Audit:
-    """Everything an audit says about a dataset.
-
-    Attributes:
-        clips: split → label → clips that were measured.
-        leaks_not_checked, not_checked: what nobody could look for, of leaks and of the rest.
-        checked: the kinds of leak that were looked for in every measured clip ("source", "speaker", "near duplicate").
-        advice: probe that is raised → what to do.
-    """
-
-    dataset: str
-    clips: dict[str, dict[str, int]]
-    undecodable: int
-    leaks: list[Leak]
-    leaks_not_checked: list[str]
-    checked: list[str]
-    probes: list[Probe]
-    not_checked: list[str]
-    advice: dict[str, str]
-
-    @property
-    def clear_of_leaks(self) -> str:
-        """What was looked for in vain, in words; "" when nothing was."""
-        kinds = [_KINDS[kind] for kind in self.checked if kind not in {leak.kind for leak in self.leaks}]
-        listed = " or ".join(filter(None, (", ".join(kinds[:-1]), *kinds[-1:])))
-        return f"no {listed} is in two splits" if kinds else ""
 
 
 def audit(dataset: str, output: Path, max_clips: int = 2000) -> int:
@@ -87,8 +48,8 @@ def audit(dataset: str, output: Path, max_clips: int = 2000) -> int:
     found = audit_clips(clips, Path(dataset).name)
     output.mkdir(parents=True, exist_ok=True)
     answer = asdict(found) | {"not_checked": found.leaks_not_checked + found.not_checked}
-    (output / "audit.json").write_text(json.dumps(answer, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    (output / "audit.html").write_text(audit_page(found, clips), encoding="utf-8")
+    write_json(output / "audit.json", answer)
+    write_text(output / "audit.html", audit_page(found, clips))
     print(summary(found))
     print(f"written to {output / 'audit.html'} and audit.json")
     return EXIT_LEAKAGE if found.leaks else 0
@@ -122,7 +83,7 @@ def audit_clips(clips: Clips, name: str) -> Audit:
 def _looked_at(clips: Clips) -> tuple[list[str], list[str]]:
     """What could not be looked for among the leaks, in words, and the kinds that could in every measured clip."""
     told = []
-    checked = list(_KINDS)
+    checked = list(KINDS)
     for kind, names in (("source", clips.source), ("speaker", clips.speaker)):
         nameless = sum(not name for name in names)
         if nameless:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from data_prep.audit_data import MEASURES, Clips
+from data_prep.findings import Audit
 from deepfake.labels import LABELS
-from deepfake.pages.page import histogram, html_table, intervals, legend, page
-
-if TYPE_CHECKING:
-    from data_prep.audit import Audit
+from deepfake.pages.page import html_table, legend, page
+from deepfake.pages.plots import histogram, intervals
 
 # Measure → title and unit of its histogram.
 TITLES = {
@@ -43,8 +41,12 @@ def histograms(clips: Clips, measures: tuple[str, ...] = MEASURES) -> str:
 def audit_page(found: Audit, clips: Clips) -> str:
     """The whole page as HTML. What was not checked comes first, and nothing is green where something was not."""
     raised = [probe for probe in found.probes if probe.raised]
-    unknown = [probe for probe in found.probes if probe.verdict == "unknown"]
+    unknown: dict[str, list[str]] = {}  # why probes say nothing → which
+    for probe in found.probes:
+        if probe.verdict == "unknown":
+            unknown.setdefault(str(probe.note), []).append(probe.name)
     body = [f'<p class="muted">{len(clips):,} clips measured, {found.undecodable} could not be decoded.</p>']
+    body.append("<h2>Clips</h2>")
     body.append(html_table(("split", *LABELS), [(split, *counts.values()) for split, counts in found.clips.items()]))
     body.append("<h2>Leakage</h2>")
     body += [f'<p><span class="open">Unchecked</span> {escape(what)}.</p>' for what in found.leaks_not_checked]
@@ -59,7 +61,8 @@ def audit_page(found: Audit, clips: Clips) -> str:
         body.append(f'<p><span class="{colour}">None found</span> {escape(told[0].upper() + told[1:])}.</p>')
     body.append("<h2>Shortcuts</h2><p>How well the class is guessed from measurements alone, by classifiers tested on ")
     body.append("recordings and speakers they have not seen: AUC, 0.5 is chance. Intervals together hold at 95 %.</p>")
-    body += [f'<p><span class="open">Unchecked</span> {escape(p.name)}: {escape(str(p.note))}.</p>' for p in unknown]
+    for note, names in unknown.items():
+        body.append(f'<p><span class="open">Unchecked</span> {escape(", ".join(names))}: {escape(note)}.</p>')
     body += [f'<p><span class="open">Unchecked</span> {escape(what)}.</p>' for what in found.not_checked]
     shown = [(p.name, p.auc, p.low, p.high, p.raised) for p in found.probes if p.auc is not None and p.low is not None]
     if shown:

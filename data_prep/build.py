@@ -9,7 +9,6 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from data_prep.card import dataset_card
 from data_prep.fingerprint import near_duplicates
 from data_prep.inputs import Inputs, read_inputs, sample_per_class
 from data_prep.layouts import AUTO, Row
@@ -26,6 +25,7 @@ from data_prep.writing import OutputFolder, PreparedRecording
 from deepfake.errors import EXIT_SOME_FAILED, UserError
 from deepfake.groups import connected_groups
 from deepfake.labels import LABELS
+from deepfake.pages.dataset_card import dataset_card
 
 _REPORTED_PACKAGES = ("av", "datasets", "numpy", "onnxruntime", "pyarrow", "silero-vad", "soxr")
 
@@ -82,7 +82,7 @@ def build(options: BuildOptions) -> int:
         "unreadable_folders": found.unreadable_folders,
     }
     report = report_of(outcomes, facts)
-    output.write(_chosen(outcomes, output, options), report, dataset_card(outcomes, report))
+    output.write(_chosen(outcomes, output, options), report, dataset_card(report))
     print(table(outcomes))
     _say(f"dataset and report.json are in {options.output}")
     return EXIT_SOME_FAILED if any(outcome.status == FAILED for outcome in outcomes) else 0

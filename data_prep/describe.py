@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +11,13 @@ import numpy as np
 from data_prep.audit_data import MEASURES, Clips, load_splits, read_clips
 from data_prep.audit_page import TITLES, histograms
 from data_prep.layouts.tables import known
-from deepfake.audio.decode import AudioError, load_audio
-from deepfake.audio.measures import spectrogram
+from deepfake.audio.decode import SAMPLING_RATE, AudioError, load_audio
 from deepfake.labels import LABELS
-from deepfake.pages.page import html_table, page, picture
+from deepfake.pages.page import html_table, page
+from deepfake.pages.plots import SPECTROGRAM_RANGE_DB, embedded, spectrogram
+from deepfake.text import write_json, write_text
 
 _EXAMPLES_PER_CLASS = 4
-_RANGE_DB = 70.0
-_HOP = 160  # 10 ms
-_BANDS = 128
 _PERCENTILES = (5, 50, 95)
 
 
@@ -32,9 +30,8 @@ def describe(dataset: str, output: Path, max_clips: int = 2000) -> int:
     clips = read_clips(dataset, max_clips)
     output.mkdir(parents=True, exist_ok=True)
     statistics = percentiles(clips)
-    text = json.dumps({"dataset": Path(dataset).name, "clips": len(clips), "measures": statistics}, indent=2)
-    (output / "describe.json").write_text(text + "\n", encoding="utf-8")
-    (output / "describe.html").write_text(_page(dataset, clips, statistics), encoding="utf-8")
+    write_json(output / "describe.json", {"dataset": Path(dataset).name, "clips": len(clips), "measures": statistics})
+    write_text(output / "describe.html", _page(dataset, clips, statistics))
     print(f"{'median':<22}" + "".join(f"{label:>12}" for label in statistics))
     for name in MEASURES:
         print(f"{name:<22}" + "".join(f"{held[name]['p50']:>12.4g}" for held in statistics.values()))
@@ -73,12 +70,13 @@ def _page(dataset: str, clips: Clips, statistics: dict) -> str:
     header = ["5 %, median, 95 %", *(f"{label} {p} %" for label in statistics for p in _PERCENTILES)]
     body = [
         f'<p class="muted">{len(clips):,} clips measured, {clips.undecodable} could not be decoded.</p>',
+        "<h2>Clips</h2>",
         html_table(("split", "label", "clips", "minutes"), rows),
         "<h2>Measurements per class</h2>",
         histograms(clips),
         html_table(header, table),
         "<h2>Examples</h2>",
-        '<p class="muted">Spectrograms of clips chosen at random: 0 to 8 kHz from bottom to top, 70 dB range.</p>',
+        f'<p class="muted">Clips chosen at random, down to {SPECTROGRAM_RANGE_DB:g} dB below their loudest.</p>',
         f'<div class="grid">{"".join(_pictures(dataset))}</div>',
     ]
     return page(f"{Path(dataset).name}: {len(clips):,} clips", body)
@@ -105,15 +103,15 @@ def _pictures(dataset: str, seed: int = 0) -> list[str]:
             maker = known(row.get("generator")) if label != "real" else None
             caption = ", ".join(
                 filter(
-                    None, [label, maker, f"{len(samples) / 16_000:.1f} s", (row.get("source") or "").split(":", 1)[-1]]
+                    None,
+                    [
+                        label,
+                        maker,
+                        f"{len(samples) / SAMPLING_RATE:.1f} s",
+                        (row.get("source") or "").split(":", 1)[-1],
+                    ],
                 )
             )
-            pictures.append(picture(spectrogram_levels(samples), caption))
+            drawn = partial(spectrogram, samples=samples, sampling_rate=SAMPLING_RATE)
+            pictures.append(embedded(drawn, (3.6, 2.2), caption))
     return pictures
-
-
-def spectrogram_levels(samples: np.ndarray) -> np.ndarray:
-    """Levels in [0, 1] (the loudest is 1, 70 dB less is 0) of shape (128, frames), from 0 to 8 kHz; float32 samples."""
-    power = spectrogram(samples, _HOP)[:, : _BANDS * 4].reshape(-1, _BANDS, 4).mean(axis=2)
-    levels = 10 * np.log10(np.maximum(power, 1e-12))
-    return np.clip((levels - levels.max()) / _RANGE_DB + 1, 0, 1).T

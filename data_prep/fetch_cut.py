@@ -6,7 +6,6 @@ speech, for reasons that have nothing to do with the voice.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from data_prep.fetch_clip import ListedClip, Problem, Reason
 from deepfake.audio.decode import SAMPLING_RATE, AudioError, AudioReader, encode_flac
 from deepfake.audio.energy import HOP_SAMPLES, SILENCE_DBFS, frame_levels, gate_thresholds, runs
 from deepfake.errors import UserError
+from deepfake.text import replacing
 
 _CEILING = 0.99  # of full scale; a clip that would exceed it stays below the level asked for
 
@@ -160,6 +160,5 @@ def _samples(seconds: float) -> int:
 def _write(path: Path, content: bytes, work: Path) -> None:
     """Write a file that is either complete or not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = work / f"{path.name}.tmp"
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+    with replacing(path, work) as draft:
+        draft.write_bytes(content)

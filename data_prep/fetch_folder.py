@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -13,6 +12,7 @@ from pathlib import Path
 from data_prep.fetch_clip import ListedClip
 from data_prep.fetch_cut import ClipFacts, Treatment, clip_path
 from deepfake.errors import UserError
+from deepfake.text import replacing, write_json
 
 METADATA_NAME, REPORT_NAME = "metadata.csv", "fetch_report.json"
 _CLIPS = "clips"
@@ -85,15 +85,12 @@ class FetchFolder:
 
     def finish(self, clips: Sequence[ListedClip], report: Mapping) -> None:
         """Write metadata.csv (the clips that are there, in the order of `clips`) and the report; tidy up."""
-        temporary = self.work / METADATA_NAME
-        with temporary.open("w", encoding="utf-8", newline="") as file:
+        path = self.path / METADATA_NAME
+        with replacing(path, self.work) as draft, draft.open("w", encoding="utf-8", newline="") as file:
             table = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
             table.writeheader()
             table.writerows(self._row(clip) for clip in clips if clip.clip_id in self.done)
-        os.replace(temporary, self.path / METADATA_NAME)
-        temporary = self.work / REPORT_NAME
-        temporary.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(temporary, self.path / REPORT_NAME)
+        write_json(self.path / REPORT_NAME, report)
         shutil.rmtree(self.work, ignore_errors=True)
 
     def _row(self, clip: ListedClip) -> dict:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from data_prep.fetch_clip import ListedFile, Problem, Reason
+from deepfake.text import replacing
 
 # GitHub takes no file beyond 100 MiB; what is larger is not what was listed.
 MAX_FILE_BYTES = 128 * 2**20
@@ -57,22 +57,18 @@ def write_copy(folder: Path, file: ListedFile, blocks: Iterable[bytes]) -> Path:
         NotBrought: another blob id, or more than `MAX_FILE_BYTES`.
     """
     path = folder / file.file_id
-    temporary = path.with_suffix(".part")
-    try:
+    with replacing(path) as draft:
         size = 0
-        with temporary.open("wb") as held:
+        with draft.open("wb") as held:
             for block in blocks:
                 size += len(block)
                 if size > MAX_FILE_BYTES:
                     raise NotBrought(Reason.TOO_LARGE, f"more than {MAX_FILE_BYTES // 2**20} MiB")
                 held.write(block)
         # Of the written file: a blob id begins with the length, which a server need not have told.
-        found = _blob_id(temporary)
+        found = _blob_id(draft)
         if found != file.blob:
             raise NotBrought(Reason.CONTENT, f"{size} bytes with the blob id {found}, expected {file.blob}")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 

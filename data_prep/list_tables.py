@@ -13,6 +13,7 @@ from pathlib import Path
 from data_prep.fetch_clip import ListedClip
 from data_prep.fetch_list import read_list
 from deepfake.errors import UserError, run_command
+from deepfake.text import write_text
 
 BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
 _NOT_KNOWN = "not known"
@@ -110,7 +111,7 @@ def main(arguments: Sequence[str]) -> int:
     if not readme.is_file():
         raise UserError(f"there is no {readme}; expected a README that holds {BEGIN} and {END}")
     text = replaced(readme.read_text(encoding="utf-8"), read_list(listed).clips)
-    readme.write_text(text, encoding="utf-8")
+    write_text(readme, text)
     return 0
 
 

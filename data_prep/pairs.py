@@ -80,12 +80,6 @@ def read_pairs(dataset: Path) -> list[Pair]:
     return [Pair(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def load_pair(dataset: Path, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
-    """The human and the copied crop, each float32 of shape (samples,) at 16 kHz."""
-    folder = dataset / FOLDER
-    return load_audio(folder / pair.real), load_audio(folder / pair.fake)
-
-
 def _human_clips(dataset: Path, leave_out: str | None) -> list[tuple[str, dict]]:
     if not (dataset / "dataset_dict.json").is_file():
         raise UserError(f"{dataset} holds no finished dataset; expected a folder written by: data_prep build")

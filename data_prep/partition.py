@@ -16,7 +16,6 @@ from deepfake.schema import SPLITS
 
 TEST, TRAIN = "test", "train"
 KEEP, DROP = "keep", "drop"
-LEAKS = (KEEP, DROP)
 _LEFT_OUT = "left out"
 _NAMED = 200  # that an error lists
 
@@ -28,7 +27,7 @@ class SplitOptions:
     Attributes:
         fractions: share of each split by seconds of each class (see `split_fractions`).
         keep_corpus_splits: a recording stays in the split that its corpus defines.
-        group_by: what may not be in two splits, out of `GROUP_KEYS`; near duplicates always count as one source.
+        group_by: what may not be in two splits, "source", "speaker" or both. Near duplicates count as one source.
         hold_out_generators, hold_out_speakers: their recordings, with all that is connected to them, are only in test.
         test_manifest: names of the recordings of the test split; nothing else that is dealt out joins them.
         leaks: what becomes of a group that the corpus' own splits spread over several. "keep": nothing. "drop": its

@@ -9,7 +9,6 @@ import base64
 import functools
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -23,6 +22,7 @@ from data_prep.chunks import Chunk, ChunkingOptions
 from data_prep.equalise import EqualiseOptions, equalised
 from data_prep.fingerprint import Fingerprint
 from deepfake.audio.decode import encode_flac
+from deepfake.text import replacing
 
 _FORMAT = 4  # raise it when the same recording and options would give a different part
 _DECIDING_PACKAGES = (
@@ -110,7 +110,6 @@ def write_part(
         equalise: what is done to each chunk before it is encoded; nothing when None.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
     metadata = {
         "recording": json.dumps(asdict(facts)).encode(),
         "values": heard.values.astype("<u4").tobytes(),
@@ -118,9 +117,10 @@ def write_part(
     }
     schema = pa.schema(_COLUMNS, metadata={key: base64.b64encode(value) for key, value in metadata.items()})
     # FLAC neither shrinks nor repeats nor is looked up by value: everything that Parquet does for that only costs time.
-    with pq.ParquetWriter(
-        temporary, schema, compression="none", use_dictionary=False, write_statistics=False
-    ) as writer:
+    with (
+        replacing(path) as draft,
+        pq.ParquetWriter(draft, schema, compression="none", use_dictionary=False, write_statistics=False) as writer,
+    ):
         for first in range(0, len(chunks), _ROWS_PER_WRITE):
             batch = chunks[first : first + _ROWS_PER_WRITE]
             columns = [
@@ -131,7 +131,6 @@ def write_part(
             ]
             arrays = [pa.array(column, kind) for column, (_, kind) in zip(columns, _COLUMNS, strict=True)]
             writer.write_table(pa.table(arrays, schema=schema))
-    os.replace(temporary, path)
 
 
 def read_facts(path: Path) -> RecordingFacts:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import shutil
 from collections.abc import Iterable, Iterator
@@ -20,6 +19,7 @@ from deepfake.audio.decode import SAMPLING_RATE
 from deepfake.errors import UserError
 from deepfake.labels import LABELS
 from deepfake.schema import FEATURES, SPLITS
+from deepfake.text import write_json, write_text
 
 REPORT_NAME, CARD_NAME = "report.json", "README.md"
 _FINISHED_MARK = "dataset_dict.json"  # what load_from_disk looks for; moved into place last
@@ -81,9 +81,8 @@ class OutputFolder:
         draft = self.work / "dataset"
         shutil.rmtree(draft, ignore_errors=True)
         _write_dataset(list(recordings), self.work / "rows", draft)
-        text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
-        (draft / REPORT_NAME).write_text(text + "\n", encoding="utf-8")
-        (draft / CARD_NAME).write_text(card, encoding="utf-8")
+        write_json(draft / REPORT_NAME, report)
+        write_text(draft / CARD_NAME, card)
         (self.path / _FINISHED_MARK).unlink(missing_ok=True)
         for name in (*SPLITS, REPORT_NAME, CARD_NAME):
             shutil.rmtree(self.path / name, ignore_errors=True)

@@ -4,25 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
 
-GROUP_KEYS = ("source", "speaker")
-
-
-class Connected:
-    """Numbers 0 … n-1 joined into groups (union-find with path halving; the smallest number names a group)."""
-
-    def __init__(self, n: int) -> None:
-        self._parent = list(range(n))
-
-    def group(self, item: int) -> int:
-        parent = self._parent
-        while parent[item] != item:
-            parent[item] = parent[parent[item]]
-            item = parent[item]
-        return item
-
-    def join(self, a: int, b: int) -> None:
-        first, second = sorted((self.group(a), self.group(b)))
-        self._parent[second] = first
+import numpy as np
 
 
 def connected_groups(keys: Sequence[Iterable[Hashable | None]], pairs: Iterable[tuple[int, int]] = ()) -> list[int]:
@@ -35,12 +17,13 @@ def connected_groups(keys: Sequence[Iterable[Hashable | None]], pairs: Iterable[
     Returns:
         group of each item: the index of its first member.
     """
-    connected = Connected(len(keys))
+    from scipy.sparse import coo_array  # late: not every command that imports this module groups anything
+    from scipy.sparse.csgraph import connected_components
+
     first: dict[Hashable, int] = {}
-    for index, held in enumerate(keys):
-        for key in held:
-            if key is not None:
-                connected.join(first.setdefault(key, index), index)
-    for a, b in pairs:
-        connected.join(a, b)
-    return [connected.group(index) for index in range(len(keys))]
+    shared = [(first.setdefault(key, item), item) for item, held in enumerate(keys) for key in held if key is not None]
+    edges = np.array([*shared, *pairs], dtype=np.int64).reshape(-1, 2)
+    graph = coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(len(keys), len(keys)))
+    labels = connected_components(graph, directed=False)[1] if len(keys) else np.zeros(0, np.int64)
+    _, members, group = np.unique(labels, return_index=True, return_inverse=True)
+    return members[group].tolist()

@@ -6,10 +6,6 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-import psutil
-import torch
-import yaml
-
 from deepfake.errors import UserError
 
 
@@ -25,6 +21,9 @@ def start_all_processes(environment: Mapping[str, str] = os.environ) -> None:
     alone = "RANK" not in environment and "OMPI_COMM_WORLD_RANK" not in environment and "PMI_RANK" not in environment
     if not alone or "MASTER_ADDR" not in environment or "ACCELERATE_MIXED_PRECISION" not in environment:
         return
+    import psutil
+    import torch  # here alone, as few commands come this far
+
     if torch.accelerator.is_available() and environment.get("ACCELERATE_USE_CPU", "False") != "True":
         return
     wanted = processes_asked_for(psutil.Process().parent().cmdline())
@@ -48,6 +47,8 @@ def processes_asked_for(command: Sequence[str]) -> int | None:
     if "__num_processes" in options:
         return int(options["__num_processes"])
     if "__config_file" in options:
+        import yaml
+
         with open(options["__config_file"], encoding="utf-8") as file:
             return yaml.safe_load(file).get("num_processes")
     return None

@@ -50,13 +50,17 @@ def markdown_table(header: Sequence[Any], rows: Sequence[Sequence[Any]]) -> str:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A place beside `path` to write to, which becomes `path` in one step: whoever reads it finds all or nothing.
+def replacing(path: Path, work: Path | None = None) -> Iterator[Path]:
+    """A place to write to, which becomes `path` in one step: whoever reads it finds all or nothing.
 
     The place ends as `path` does, because some writers go by the extension. After an exception nothing is left there,
     and `path` is as it was.
+
+    Args:
+        work: a folder on the same disk for the unfinished file, which a kill may leave there; else it lies beside
+            `path`.
     """
-    draft = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    draft = (work or path.parent) / f".{path.stem}.{os.getpid()}{path.suffix}"
     try:
         yield draft
         os.replace(draft, path)

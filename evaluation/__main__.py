@@ -88,9 +88,6 @@ def _run(arguments: argparse.Namespace) -> int:
     if getattr(arguments, "resamples", 2) < 2:
         raise UserError(f"--resamples is {arguments.resamples}; expected 2 or more (2000 is usual)")
     options = _options(arguments)
-    from transformers.utils.logging import disable_progress_bar
-
-    disable_progress_bar()  # of loading weights
     # Imported late: --help needs neither torch nor matplotlib.
     from evaluation import arena, commands, compare, freezing, stress
 

@@ -6,6 +6,7 @@ import base64
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from deepfake import text
 from deepfake.judging.comparison import Comparison
@@ -13,6 +14,7 @@ from deepfake.judging.judge import SHOWN
 from deepfake.judging.report import Report
 from deepfake.judging.tables import p_value
 from deepfake.metrics.intervals import Estimate
+from deepfake.pages.page import INDEX_PLACE, page_end, page_start, with_index
 
 _HEADLINE = (
     ("roc_auc", "ROC-AUC"),
@@ -46,38 +48,36 @@ _MOST_PLACES = 30  # in a table
 
 def write_page(report: Report, pictures: list[Path], path: Path) -> None:
     """Write the page; `pictures` are embedded."""
-    page = (
-        _environment()
-        .get_template("page.html")
-        .render(
-            report=report,
-            judgement=report.judgement,
-            pictures=_embedded(pictures),
-            headline=_HEADLINE,
-            metrics=_METRICS,
-            parts=_PARTS,
-            shown=tuple(zip(SHOWN, _HEADS, strict=True)),
-            ratio="{:,g}".format,
-            matrix_axes=lambda matrix: tuple(zip(matrix.columns, _AXES, strict=True)),
-        )
+    body = _rendered(
+        "page.html",
+        report=report,
+        judgement=report.judgement,
+        pictures=_embedded(pictures),
+        headline=_HEADLINE,
+        metrics=_METRICS,
+        parts=_PARTS,
+        shown=tuple(zip(SHOWN, _HEADS, strict=True)),
+        ratio="{:,g}".format,
+        matrix_axes=lambda matrix: tuple(zip(matrix.columns, _AXES, strict=True)),
     )
-    text.write_text(path, page)
+    text.write_text(path, with_index(page_start(f"{report.system.name}: evaluation") + body + page_end()))
 
 
 def write_comparison_page(found: Comparison, pictures: list[Path], path: Path) -> None:
     """Write the page of a comparison; `pictures` are embedded."""
     shown = tuple(zip(SHOWN, _HEADS, strict=True))
-    page = _environment().get_template("compare.html")
-    text.write_text(path, page.render(found=found, pictures=_embedded(pictures), shown=shown, most=_MOST_PLACES))
+    body = _rendered("compare.html", found=found, pictures=_embedded(pictures), shown=shown, most=_MOST_PLACES)
+    title = f"{len(found.systems)} detectors on {found.labels}"
+    text.write_text(path, with_index(page_start(title) + body + page_end()))
 
 
-def _environment() -> Environment:
+def _rendered(template: str, **facts: object) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters |= {"number": number, "interval": interval, "p_value": p_value}
-    return environment
+    return environment.get_template(template).render(index_place=Markup(INDEX_PLACE), **facts)
 
 
 def _embedded(pictures: list[Path]) -> list[tuple[str, str]]:

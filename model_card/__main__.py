@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
-from deepfake.errors import run_command
+from deepfake.errors import UserError, run_command
+from deepfake.pages.dataset_card import dataset_card
+from deepfake.text import write_text
 from deepfake.version import add_version
 from model_card.build import write_card
-from model_card.dataset_card import write_dataset_card
 
 
 def main() -> int:
@@ -28,7 +30,16 @@ def main() -> int:
 
 def write(folder: Path) -> Path:
     """Write the card that the folder's content calls for."""
-    return write_dataset_card(folder) if (folder / "dataset_dict.json").is_file() else write_card(folder)
+    if not (folder / "dataset_dict.json").is_file():
+        return write_card(folder)
+    try:
+        report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{folder} has no readable report.json; expected what `python -m data_prep build` left"
+        ) from error
+    write_text(folder / "README.md", dataset_card(report))
+    return folder / "README.md"
 
 
 if __name__ == "__main__":

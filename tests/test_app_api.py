@@ -475,7 +475,7 @@ def test_an_evaluation_plot_beside_the_checkpoint_is_served(tmp_path: Path) -> N
 
 
 def test_nothing_in_the_pages_points_elsewhere(client: TestClient) -> None:
-    for path in ("/", "/docs", "/static/app.js", "/static/app.css", "/v1/model/card"):
+    for path in ("/", "/docs", "/static/app.js", "/static/app.css", "/static/style.css", "/v1/model/card"):
         answer = client.get(path)
         assert answer.status_code == 200
         text = answer.text.replace("http://www.w3.org/2000/svg", "")

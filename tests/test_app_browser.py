@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,6 +75,7 @@ class Visit:
     """One page, and what it asked for and complained of."""
 
     def __init__(self, browser: object, address: str, **options: object) -> None:
+        self.address = address
         self.context = browser.new_context(**{"viewport": {"width": 1200, "height": 900}, **options})
         self.context.grant_permissions(["microphone"], origin=address)
         self.page = self.context.new_page()
@@ -108,8 +110,11 @@ def test_a_file_gets_its_verdict_and_what_it_rests_on(visit: Visit, detector: De
     assert page.inner_text("#result .badge").strip() == score.prediction.capitalize()
     text = page.inner_text("#result")
     assert f"{score.fake_probability:.2f}" in page.inner_text(".says")
-    wrong = "it called 10.0 % [6.2, 15.0] of the real ones fake and missed 50 % [39.8, 60.2] of the fakes."
-    assert wrong in page.inner_text(".wrong")
+    points = requests.get(visit.address + "/v1/model", timeout=10).json()["operating_points"]
+    point = next(point for point in points if point["name"] == "default")
+    shown = [float(number) for number in re.findall(r"\d+(?:\.\d+)?(?= %|, |\])", page.inner_text(".wrong"))]
+    measured = [100 * v for k in ("fpr", "fnr") for v in (point[k], *point[f"{k}_interval"].values())]
+    assert shown == pytest.approx(measured, abs=0.5)
     assert f"classified as {score.prediction.capitalize()} with" in text
     assert f"P(fake) {score.fake_probability:.2f}" in page.get_attribute(".gauge svg", "aria-label")
     assert page.locator(".gauge path").count() > 5  # bands and needle

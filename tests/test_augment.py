@@ -12,10 +12,10 @@ from torch.utils.data import DataLoader
 from transformers import Wav2Vec2FeatureExtractor
 
 from deepfake.audio.decode import load_audio
-from deepfake.channels.augment import EFFECTS, PRESETS, load_augmentation
-from deepfake.channels.masks import mask_frequency, mask_time
+from deepfake.channels.augment import PRESETS, load_augmentation
+from deepfake.channels.edits import mask_frequency, mask_time, pitch
+from deepfake.channels.effects import EFFECTS
 from deepfake.channels.rawboost import rawboost
-from deepfake.channels.timing import pitch
 from deepfake.errors import UserError
 from deepfake.training.collator import Collator
 
@@ -25,17 +25,24 @@ EXAMPLES = {
     "codec": {"codec": "opus", "bit_rate": 12_000}, "telephone": {"law": "mu"}, "packet_loss": {"loss": 0.2},
     "low_pass": {"cutoff_hz": 3_000}, "resample": {"rate_hz": 8_000}, "gain": {"gain_db": -6}, "clip": {"share": 0.05},
     "speed": {"factor": 1.1}, "pitch": {"semitones": 2}, "rawboost": {}, "mask_time": {"longest_s": 0.3},
-    "mask_frequency": {"widest_mel_bins": 20},
+    "mask_frequency": {"widest_mel_bins": 20}, "trim_edges": {}, "lead_silence": {"duration_s": 0.5},
+    "denoise": {"reduction_db": 12}, "loudness": {"target_lufs": -16}, "stretch": {"factor": 0.96},
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", sorted(set(EFFECTS) - {"nothing"}))
 def test_every_effect_changes_the_clip_and_repeats_with_its_seed(name: str, speech: np.ndarray) -> None:
     clip = speech[: 3 * RATE]
-    first, second = (EFFECTS[name](clip, np.random.default_rng(5), **EXAMPLES[name]) for _ in range(2))
+    if name == "trim_edges":
+        clip = np.pad(clip, RATE)
+    rng = np.random.default_rng(5)
+    first, second = (EFFECTS[name](clip, r, **EXAMPLES[name]) for r in (rng, np.random.default_rng(5)))
+    assert EFFECTS[name].draws == (rng.bit_generator.state != np.random.default_rng(5).bit_generator.state)
     assert np.array_equal(first, second)
     assert np.isfinite(first).all()
-    assert len(first) == (round(len(clip) / 1.1) if name == "speed" else len(clip))
+    lengths = {"speed": round(len(clip) / 1.1), "lead_silence": len(clip) + RATE // 2, "trim_edges": len(first)}
+    lengths["stretch"] = len(first)  # in whole windows of its own
+    assert len(first) == lengths.get(name, len(clip))
     assert len(first) != len(clip) or not np.allclose(first, clip, atol=1e-4)
 
 
@@ -92,10 +99,10 @@ def test_pitch_moves_a_tone_by_semitones_and_keeps_its_length() -> None:
 def test_masks_stay_within_their_widths() -> None:
     rng = np.random.default_rng(0)
     noise = rng.standard_normal(2 * RATE).astype(np.float32)
-    silenced = [int((mask_time(noise, 0.32, np.random.default_rng(s)) == 0).sum()) for s in range(20)]
+    silenced = [int((mask_time(noise, np.random.default_rng(s), 0.32) == 0).sum()) for s in range(20)]
     assert 0 < max(silenced) <= 0.32 * RATE
     for seed in range(5):
-        masked = mask_frequency(noise, 20, np.random.default_rng(seed))
+        masked = mask_frequency(noise, np.random.default_rng(seed), 20)
         removed = np.abs(np.fft.rfft(masked)) < 1e-3 * np.abs(np.fft.rfft(noise))
         assert removed.mean() < 0.35
         assert np.flatnonzero(removed).size == 0 or np.ptp(np.flatnonzero(removed)) == removed.sum() - 1

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
 from conftest import ROOT, run
 from torch import nn
 from torch.nn import functional
@@ -31,12 +30,13 @@ from deepfake.training.data import load_splits
 from deepfake.training.model import load_feature_extractor, planned_config
 from deepfake.training.plan import describe_plan
 from deepfake.training.prefix import require_cacheable
+from deepfake.training.recipe import read_recipe
 
 # One recipe for each backbone, and the same backbones small.
 RECIPES = {
-    yaml.safe_load(path.read_text())["architecture"]["backbone"]: path
+    read_recipe(path)["architecture"]["backbone"]: path
     for path in sorted((ROOT / "configs").glob("*.yaml"))
-    if "model_type: spectrogram" in path.read_text()
+    if read_recipe(path).get("architecture", {}).get("model_type") == "spectrogram"
 }
 SMALL = {
     "resnet18": {"widths": [8, 8, 16, 16]},

@@ -11,15 +11,12 @@ import numpy as np
 import pytest
 from conftest import run
 
+from deepfake.channels.acoustics import active_power, add_noise, clip_share, gain, reverberate, room_response
 from deepfake.channels.codecs import CODECS, round_trip
-from deepfake.channels.companding import alaw_decode, alaw_encode, mulaw_decode, mulaw_encode
 from deepfake.channels.conditions import CONDITIONS
+from deepfake.channels.edits import lead_silence, speed, trim_edges
 from deepfake.channels.filters import denoise, normalise_loudness, stretch
-from deepfake.channels.level import clip_share, gain
-from deepfake.channels.noise import active_power, add_noise
-from deepfake.channels.packets import lose_packets, lost_packets
-from deepfake.channels.room import reverberate, room_response
-from deepfake.channels.timing import lead_silence, speed, trim_edges
+from deepfake.channels.lines import alaw_decode, alaw_encode, lose_packets, lost_packets, mulaw_decode, mulaw_encode
 
 RATE = 16_000
 ALL_SAMPLES = np.arange(-32768, 32768).astype(np.int16)
@@ -161,14 +158,14 @@ def test_draws_depend_on_seed_condition_and_clip(speech: np.ndarray) -> None:
 def test_noise_is_as_loud_as_asked(colour: str, speech: np.ndarray) -> None:
     clip = speech[: 6 * RATE]
     for snr_db in (30, 10, 0):
-        noise = add_noise(clip, snr_db, np.random.default_rng(0), colour).astype(float) - clip
+        noise = add_noise(clip, np.random.default_rng(0), snr_db, colour).astype(float) - clip
         measured = 10 * np.log10(active_power(clip) / np.mean(noise**2))
         assert measured == pytest.approx(snr_db, abs=0.1)
 
 
 def test_pink_noise_has_equal_power_per_octave() -> None:
     tone = np.sin(np.arange(30 * RATE) * 0.1).astype(np.float32)
-    noise = add_noise(tone, 0, np.random.default_rng(1), "pink") - tone
+    noise = add_noise(tone, np.random.default_rng(1), 0, "pink") - tone
     power = np.abs(np.fft.rfft(noise)) ** 2
     hertz = np.fft.rfftfreq(len(noise), 1 / RATE)
     octaves = [power[(hertz >= low) & (hertz < 2 * low)].sum() for low in (250, 500, 1000, 2000)]
@@ -190,7 +187,7 @@ def test_packets_are_lost_in_the_asked_share_and_in_bursts(loss: float) -> None:
 
 def test_packets_that_arrive_are_untouched(speech: np.ndarray) -> None:
     clip = speech[: 5 * RATE + 77]
-    heard = lose_packets(clip, 0.2, np.random.default_rng(3))
+    heard = lose_packets(clip, np.random.default_rng(3), 0.2)
     lost = lost_packets(-(-len(clip) // 320), 0.2, 2.0, np.random.default_rng(3))
     kept = ~np.repeat(lost, 320)[: len(clip)]
     np.testing.assert_array_equal(heard[kept], clip[kept])
@@ -209,7 +206,7 @@ def test_room_decays_by_60_dB_in_its_rt60(rt60_s: float) -> None:
 
 
 def test_room_keeps_the_level(speech: np.ndarray) -> None:
-    heard = reverberate(speech[: 5 * RATE], 0.6, np.random.default_rng(0))
+    heard = reverberate(speech[: 5 * RATE], np.random.default_rng(0), 0.6)
     assert np.mean(heard**2) == pytest.approx(np.mean(speech[: 5 * RATE] ** 2), rel=1e-4)
 
 

@@ -285,7 +285,7 @@ def test_the_card_lies_beside_the_data_and_its_numbers_are_the_reports(built):
     assert card.data.task_categories == ["audio-classification"]
     for split, cells in report(built)["totals"].items():
         for label, cell in cells.items():
-            row = f"| {split} | {label} | {cell['recordings']} | {cell['chunks']} | {cell['minutes']:.1f} |"
+            row = f"| {split} | {label} | {cell['recordings']} | {cell['chunks']} | {cell['minutes']:.2f} |"
             assert row in card.text
     assert "sample-exact" in card.text
     assert str(built.parent) not in card.text

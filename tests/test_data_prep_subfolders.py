@@ -198,7 +198,7 @@ def test_speakers_that_nobody_named_are_unchecked_and_never_green(
     assert lines[0].startswith("unchecked speakers across splits")
     assert lines[1] == "no leak   no source or audio is in two splits"
     page = (tmp_path / "audit/audit.html").read_text(encoding="utf-8")
-    leakage = page.partition("<h2>Leakage</h2>")[2].partition("<h2>")[0]
+    leakage = page.partition(">Leakage</h2>")[2].partition("<h2")[0]
     assert 'class="good"' not in leakage
     assert leakage.index("Unchecked") < leakage.index("No source or audio")
     assert "speakers across splits" in json.loads((tmp_path / "audit/audit.json").read_text())["not_checked"][0]

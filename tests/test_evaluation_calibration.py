@@ -7,10 +7,9 @@ import json
 import numpy as np
 import pytest
 from scipy import stats
-from scipy.special import logit
 
 from deepfake.metrics.abstention import AbstentionBand, fit_abstention_band
-from deepfake.metrics.calibration import Calibration, fit_platt, fit_temperature
+from deepfake.metrics.calibration import Calibration, fit_platt
 from deepfake.metrics.definitions import cllr, expected_calibration_error, roc_auc
 
 
@@ -29,32 +28,22 @@ def test_platt_recovers_the_ratio_whatever_the_validation_mix(prior_fake):
     assert fitted.llr([7.0])[0] == pytest.approx(0, abs=0.06)
 
 
-@pytest.mark.parametrize("training_prior", [0.2, 0.5, 0.8])
-def test_temperature_takes_off_overconfidence_and_the_training_prior(training_prior):
-    ratios, labels = true_ratios(np.random.default_rng(1), 40_000, 0.3)
-    fitted = fit_temperature(2.5 * ratios + logit(training_prior), labels, training_prior)
-    assert fitted.slope == pytest.approx(0.4, rel=0.05)
-    assert np.abs(fitted.llr(2.5 * ratios + logit(training_prior)) - ratios).max() < 0.5
-
-
-@pytest.mark.parametrize("fit", [fit_platt, fit_temperature])
-def test_calibration_keeps_the_order_and_never_raises_cllr(fit):
+def test_calibration_keeps_the_order_and_never_raises_cllr():
     rng = np.random.default_rng(2)
     for _ in range(30):
         ratios, labels = true_ratios(rng, 400, 0.4, strength=float(rng.uniform(0.5, 9)))
         scores = ratios * rng.uniform(0.2, 5)
-        llr = fit(scores, labels).llr(scores)
+        llr = fit_platt(scores, labels).llr(scores)
         assert roc_auc(llr, labels) == roc_auc(scores, labels)
         assert cllr(llr, labels) <= cllr(scores, labels) + 1e-3  # the softened targets cost a little
 
 
-@pytest.mark.parametrize("fit", [fit_platt, fit_temperature])
 @pytest.mark.parametrize(
     ("scores", "labels"),
     [([-9.0, -8.0, 8.0, 9.0], [0, 0, 1, 1]), ([-1.0, -2.0, 3.0, 4.0], [1, 1, 0, 0]), ([2.0, 2.0, 2.0], [0, 1, 1])],
 )
-def test_separated_reversed_and_constant_scores_stay_finite(fit, scores, labels):
-    fitted = fit(scores, labels)
+def test_separated_reversed_and_constant_scores_stay_finite(scores, labels):
+    fitted = fit_platt(scores, labels)
     assert 0 < fitted.slope < 100
     assert np.abs(fitted.llr(scores)).max() < 20
 
@@ -84,7 +73,6 @@ def test_calibration_and_band_survive_json():
     ratios, labels = true_ratios(np.random.default_rng(4), 500, 0.5)
     for fitted in (
         fit_platt(ratios, labels),
-        fit_temperature(ratios, labels),
         fit_abstention_band(ratios, labels, 0.1),
     ):
         assert type(fitted).from_dict(json.loads(json.dumps(fitted.to_dict(), allow_nan=False))) == fitted
@@ -95,8 +83,6 @@ def test_bad_calibrations_are_refused():
         Calibration(-1.0, 0.0, "platt", 1, 1)
     with pytest.raises(ValueError, match="calibration needs both real and fake"):
         fit_platt([1.0, 2.0], [1, 1])
-    with pytest.raises(ValueError, match="strictly between"):
-        fit_temperature([1.0, 2.0], [0, 1], 1.0)
 
 
 def test_band_abstains_between_its_ends_only():

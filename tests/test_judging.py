@@ -37,6 +37,7 @@ from deepfake.text import bracket, fake_probability, markdown_table, replacing, 
 
 ROOT = Path(__file__).parents[1]
 SHIPPED, SYSTEM_E = ROOT / "checkpoints" / "compact", ROOT / "tests" / "data" / "system_e"
+FORMAT_1 = ROOT / "tests" / "data" / "format_1"  # of a detector that was shipped once, with intervals and points
 
 
 def clips(seed: int, recordings: int = 60, distance: float = 2.0) -> ScoredClips:
@@ -140,7 +141,7 @@ def numbers(value: object) -> set[float]:
     return {float(f"{value:.12g}")} if isinstance(value, float) and not value.is_integer() else set()
 
 
-@pytest.mark.parametrize("folder", [SYSTEM_E], ids=lambda folder: folder.name)
+@pytest.mark.parametrize("folder", [SYSTEM_E, FORMAT_1], ids=lambda folder: folder.name)
 def test_records_of_an_earlier_format_lose_no_number(folder: Path) -> None:
     raw = json.loads((folder / RESULTS).read_text())
     record = read_run(folder / RESULTS)

@@ -21,8 +21,8 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from deepfake.errors import UserError
 from deepfake.training.arguments import parse_recipe
+from deepfake.training.callbacks import out_of_memory, require_finite
 from deepfake.training.data import load_splits
-from deepfake.training.following import out_of_memory, require_finite
 from deepfake.training.model import load_feature_extractor, load_model
 from deepfake.training.objective import REPORTED, Objective, balanced_weights
 from deepfake.training.sampling import BalancedSampler, balanced_sampler

@@ -7,9 +7,9 @@ from conftest import ROOT, SMALL
 from transformers import set_seed
 
 from deepfake.training.arguments import parse_recipe
+from deepfake.training.callbacks import describe_padding, padding_share
 from deepfake.training.data import load_splits
 from deepfake.training.model import load_feature_extractor, load_model
-from deepfake.training.padding import describe_padding, padding_share
 from deepfake.training.trainer import build_trainer
 
 

@@ -6,10 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import ROOT
 
 from deepfake.errors import UserError
 from deepfake.training.arguments import parse_recipe, resolve_precision
+from deepfake.training.recipe import plain, read_recipe, resolved_yaml
 
 RECIPES = sorted((ROOT / "configs").glob("*.yaml"))
 SYSTEM_D = ("resnet18", "res2net50", "senet154", "gnn", "lstm", "darts_lstm")
@@ -23,6 +25,36 @@ def test_every_recipe_is_accepted_whole(path: Path) -> None:
     best_by |= dict.fromkeys(SYSTEM_D, "accuracy") | {"darts_lstm": "roc_auc"}
     assert recipe.training.metric_for_best_model == best_by.get(path.stem, "roc_auc")
     assert recipe.training.greater_is_better == (recipe.training.metric_for_best_model != "eer")
+
+
+def test_what_a_recipe_extends_is_below_it_key_by_key(tmp_path: Path) -> None:
+    """From the bottom: a recipe elsewhere, one beside it, the command line; each names what differs and no more."""
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared/low.yaml").write_text("learning_rate: 1e-3\nseed: 1\narchitecture: {model_type: a, width: 4}\n")
+    (tmp_path / "middle.yaml").write_text("extends: shared/low.yaml\nseed: 2\narchitecture: {width: 8}\n")
+    (tmp_path / "top.yaml").write_text("extends: middle.yaml\nweight_decay: 0.5\n")
+    recipe = parse_recipe(["--config", str(tmp_path / "top.yaml"), "--seed", "3", "--plan"])
+    assert recipe.architecture == {"model_type": "a", "width": 8}
+    assert (recipe.training.learning_rate, recipe.training.seed, recipe.training.weight_decay) == (1e-3, 3, 0.5)
+    resolved = yaml.safe_load(resolved_yaml(recipe.values))
+    assert "extends" not in resolved
+    assert resolved["architecture"] == recipe.architecture
+    (tmp_path / "whole.yaml").write_text(resolved_yaml(recipe.values))
+    again = parse_recipe(["--config", str(tmp_path / "whole.yaml"), "--plan"])
+    assert plain(again.values) == plain(recipe.values)
+
+
+def test_a_recipe_that_extends_itself_or_nothing_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("extends: b.yaml\n")
+    (tmp_path / "b.yaml").write_text("extends: a.yaml\n")
+    with pytest.raises(UserError, match="extends itself: a.yaml extends b.yaml extends a.yaml"):
+        read_recipe(tmp_path / "a.yaml")
+    (tmp_path / "b.yaml").unlink()
+    with pytest.raises(UserError, match="cannot read the config .*b.yaml .*, which a.yaml extends"):
+        read_recipe(tmp_path / "a.yaml")
+    (tmp_path / "a.yaml").write_text("extends: [b.yaml, c.yaml]\n")
+    with pytest.raises(UserError, match="expected the name of one YAML file"):
+        read_recipe(tmp_path / "a.yaml")
 
 
 def test_other_systems_are_the_published_ones() -> None:

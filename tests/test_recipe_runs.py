@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 from conftest import ROOT, save_tiny
 
+from deepfake.training.recipe import read_recipe
 from train_wav2vec2 import main
 
 # Recipes with `stacked:` take other steps: tests/test_stacked_run.py runs them.
@@ -35,7 +35,7 @@ QUICK = (
 @pytest.mark.slow
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
 def test_recipe_trains(path: Path, dataset_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    values = yaml.safe_load(path.read_text())
+    values = read_recipe(path)
     start = values.get("model_name_or_path")
     spectrogram = values.get("architecture", {}).get("model_type") == "spectrogram"
     width = {} if start else NARROW.get(path.stem, {}) if spectrogram else WIDTH

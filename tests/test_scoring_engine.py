@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepfake.audio.decode import AudioError, encode_flac
-from deepfake.models.forward import WindowScore
+from deepfake.models.windows import WindowScore
 from deepfake.scoring.engine import Plan, pack, score_readings
 from deepfake.scoring.reading import Reading
 from infer import Detector

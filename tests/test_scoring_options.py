@@ -26,7 +26,7 @@ from deepfake.scoring.sharding import Shard, join, part_path
 from infer import Detector
 
 RATE = 16_000
-# A value other than the default for every option that goes with the backend torch.
+# A value other than the default for every option that goes with the backends auto and torch.
 OTHERS = {
     "model": "some/model", "device": "cuda:1", "threshold": 0.7, "fake_label": "spoof", "batch_size": 3,
     "operating_point": "eer", "precision": "bf16", "workers": 0, "layers": 4, "timeline_window_s": 1.5,
@@ -67,9 +67,9 @@ def test_a_parser_may_have_some_of_them(tmp_path: Path) -> None:
         ({"batch_size": 0}, "batch_size is 0; expected at least 1"),
         ({"workers": -1}, "workers is -1; expected 0 or more"),
         ({"precision": "fp8"}, "precision is fp8; expected one of fp32, int8, bf16, fp16"),
-        ({"backend": "tflite"}, "backend is tflite; expected one of torch, onnx, openvino"),
+        ({"backend": "tflite"}, "backend is tflite; expected one of auto, torch, onnx, openvino"),
         ({"channels": "left"}, "channels is left; expected one of mix, each"),
-        ({"backend": "onnx"}, "backend onnx needs a model: give a folder written by --export"),
+        ({"backend": "openvino"}, "backend openvino needs a model: give a folder written by --export"),
         ({"backend": "onnx", "model": "m", "layers": 2}, "choose precision and layers before exporting"),
         ({"timeline_window_s": 0.1}, "timeline_window_s is 0.1; expected at least 0.5 s, or 0"),
         ({"timeline_hop_s": 3.0}, "timeline_hop_s is 3; expected 0.02 s to the length of the short windows"),

@@ -21,7 +21,7 @@ from deepfake.architectures.baselines import (
 from deepfake.architectures.compact import CompactConfig, CompactForAudioClassification
 from deepfake.errors import UserError
 from deepfake.models.checkpoint import load_checkpoint
-from deepfake.models.portable import _exported, _quiet_torch, _to_openvino, export
+from deepfake.models.exporting import _exported, _quiet_torch, _to_openvino, export
 from deepfake.scoring.arguments import parse_arguments
 from infer import Detector, main
 

@@ -33,7 +33,8 @@ from transformers import (
 )
 
 from deepfake.audio.windows import SpeechTrack, Window
-from deepfake.models.forward import TorchForward, WindowScore, fuse_head
+from deepfake.models.forward import TorchForward, fuse_head
+from deepfake.models.windows import WindowScore
 from deepfake.scoring.engine import Plan, score_readings
 from deepfake.scoring.reading import Reading
 from deepfake.scoring.timeline import BIN_S, Timeline, segments

@@ -7,17 +7,17 @@ from pathlib import Path
 import librosa
 import numpy as np
 import pytest
-import yaml
 from conftest import ROOT
 
 from deepfake.architectures.baselines import SpectrogramFeatureExtractor
 from deepfake.audio.windows import iter_windows
+from deepfake.training.recipe import read_recipe
 
-RECIPES = [p for p in sorted((ROOT / "configs").glob("*.yaml")) if "SpectrogramFeatureExtractor" in p.read_text()]
+RECIPES = [p for p in sorted((ROOT / "configs").glob("*.yaml")) if "SpectrogramFeatureExtractor" in str(read_recipe(p))]
 
 
 def settings(path: Path) -> dict[str, object]:
-    values = dict(yaml.safe_load(path.read_text())["feature_extractor"])
+    values = dict(read_recipe(path)["feature_extractor"])
     del values["feature_extractor_type"]
     return values
 

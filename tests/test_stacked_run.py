@@ -14,7 +14,6 @@ from datasets import load_from_disk
 from safetensors.torch import load_file
 from transformers import WhisperConfig, WhisperModel, set_seed
 
-from deepfake.errors import UserError
 from deepfake.judging.limits import gaps
 from deepfake.judging.run import read_run
 from deepfake.training.arguments import parse_recipe
@@ -134,13 +133,3 @@ def test_the_recipe_for_two_cores_is_the_other_one_but_for_what_it_says() -> Non
     options = StackedOptions.of(small.stacked)
     assert (options.seeds, options.folds, options.steps, options.batch_size) == (1, 0, 2000, 16)
     assert options.leave_out == StackedOptions.of(whole.stacked).leave_out != ()
-
-
-def test_a_recipe_that_extends_itself_or_nothing_is_told(tmp_path: Path) -> None:
-    (tmp_path / "a.yaml").write_text("extends: b.yaml\n")
-    (tmp_path / "b.yaml").write_text("extends: a.yaml\n")
-    with pytest.raises(UserError, match="a.yaml extends itself"):
-        parse_recipe(["--config", str(tmp_path / "a.yaml"), "--plan"])
-    (tmp_path / "b.yaml").unlink()
-    with pytest.raises(UserError, match="cannot read the config .*b.yaml"):
-        parse_recipe(["--config", str(tmp_path / "a.yaml"), "--plan"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import fft
 
 from deepfake.audio.decode import SAMPLING_RATE
 from deepfake.audio.energy import HOP_SAMPLES, frame_levels, gate_thresholds, runs
@@ -49,7 +48,7 @@ def measure(waveform: np.ndarray) -> Measures:
     spans = runs(sound)
     first, last = (int(spans[0, 0]), int(spans[-1, 1])) if len(spans) else (len(levels), len(levels))
     power = spectrum(waveform)
-    frequencies = fft.rfftfreq(_FFT, 1 / SAMPLING_RATE)
+    frequencies = np.fft.rfftfreq(_FFT, 1 / SAMPLING_RATE)
     loud = 10 ** (levels[sound] / 10)
     return Measures(
         duration_s=len(waveform) / SAMPLING_RATE,
@@ -65,18 +64,13 @@ def measure(waveform: np.ndarray) -> Measures:
     )
 
 
-def spectrogram(waveform: np.ndarray, hop: int = _FFT // 2) -> np.ndarray:
-    """Power of overlapping Hann windows of 64 ms, shape (frames, 513), zeros appended to a clip shorter than one."""
+def spectrum(waveform: np.ndarray) -> np.ndarray:
+    """Mean power of overlapping Hann windows of 64 ms per FFT bin, shape (513,), float64, without the DC offset."""
     padded = np.pad(waveform, (0, max(0, _FFT - len(waveform)))).astype(np.float32)
     padded = padded - padded.mean()
-    frames = np.lib.stride_tricks.sliding_window_view(padded, _FFT)[::hop] * np.hanning(_FFT).astype(np.float32)
-    bins = fft.rfft(frames, axis=1)
-    return bins.real**2 + bins.imag**2
-
-
-def spectrum(waveform: np.ndarray) -> np.ndarray:
-    """Mean power of a clip per FFT bin, shape (513,), float64, without its DC offset."""
-    return spectrogram(waveform).mean(axis=0, dtype=np.float64)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, _FFT)[:: _FFT // 2] * np.hanning(_FFT).astype(np.float32)
+    bins = np.fft.rfft(frames, axis=1)
+    return (bins.real**2 + bins.imag**2).mean(axis=0, dtype=np.float64)
 
 
 def _bandwidth_hz(power: np.ndarray, frequencies: np.ndarray) -> float:

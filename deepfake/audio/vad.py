@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepfake.audio.decode import SAMPLING_RATE
-
 if TYPE_CHECKING:
     import onnxruntime
 
@@ -85,11 +83,6 @@ class Listener:
             values, self._hidden, self._cell = _session().run(["speech_probs", "hn", "cn"], inputs)
             found.append(values.reshape(-1))
         return np.concatenate(found)
-
-
-def speech_duration_s(waveform: np.ndarray) -> float:
-    """Seconds of the frames of `waveform` (float32, 16 kHz mono) that hold speech, a multiple of 0.032."""
-    return float(np.count_nonzero(speech_probabilities(waveform) >= SPEECH_THRESHOLD) * FRAME_SAMPLES / SAMPLING_RATE)
 
 
 @functools.cache

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,47 +11,11 @@ from typing import Any
 import numpy as np
 import yaml
 
-from deepfake.channels.band import low_pass, through_rate
-from deepfake.channels.codecs import round_trip
-from deepfake.channels.level import clip_share, gain
-from deepfake.channels.masks import mask_frequency, mask_time
-from deepfake.channels.noise import add_noise
-from deepfake.channels.packets import lose_packets
-from deepfake.channels.rawboost import rawboost
-from deepfake.channels.room import reverberate
-from deepfake.channels.telephone import telephone
-from deepfake.channels.timing import pitch, speed
+from deepfake.channels.effects import EFFECTS, Samples
 from deepfake.errors import UserError
 from deepfake.shipped import shipped
 
 PRESETS = shipped("configs/augmentation")
-Samples = np.ndarray
-
-
-def gaussian_noise(samples: Samples, rng: np.random.Generator, sigma: float) -> Samples:
-    """White noise of standard deviation `sigma`, full scale being 1."""
-    return (samples + sigma * rng.standard_normal(len(samples))).astype(np.float32)
-
-
-# Each takes the clip, the clip's own generator, and what the YAML names; only what is used is drawn from the generator.
-EFFECTS: dict[str, Callable[..., Samples]] = {
-    "nothing": lambda x, rng: x,
-    "gaussian_noise": gaussian_noise,
-    "noise": lambda x, rng, snr_db, colour="white": add_noise(x, snr_db, rng, colour=colour),
-    "reverb": lambda x, rng, rt60_s: reverberate(x, rt60_s, rng),
-    "codec": lambda x, rng, codec, bit_rate=None: round_trip(x, codec, bit_rate),
-    "telephone": lambda x, rng, law: telephone(x, law),
-    "packet_loss": lambda x, rng, loss: lose_packets(x, loss, rng),
-    "low_pass": lambda x, rng, cutoff_hz: low_pass(x, cutoff_hz),
-    "resample": lambda x, rng, rate_hz: through_rate(x, rate_hz),
-    "gain": lambda x, rng, gain_db: gain(x, gain_db),
-    "clip": lambda x, rng, share: clip_share(x, share),
-    "speed": lambda x, rng, factor: speed(x, factor),
-    "pitch": lambda x, rng, semitones: pitch(x, semitones),
-    "rawboost": lambda x, rng: rawboost(x, rng),
-    "mask_time": lambda x, rng, longest_s: mask_time(x, longest_s, rng),
-    "mask_frequency": lambda x, rng, widest_mel_bins: mask_frequency(x, widest_mel_bins, rng),
-}
 
 
 @dataclass(frozen=True)
@@ -126,7 +89,7 @@ def _step(entry: Any, path: Path) -> Step:
             raise UserError(f"{path} applies the unknown effect {name}; known are {', '.join(sorted(EFFECTS))}")
         if name == "pitch" and importlib.util.find_spec("python_stretch") is None:
             raise UserError(f"{path} shifts pitch, which needs python-stretch; run: pip install python-stretch")
-        accepted = list(inspect.signature(EFFECTS[name]).parameters)[2:]
+        accepted = EFFECTS[name].parameters
         unknown = sorted(set(parameters) - set(accepted))
         if unknown:
             raise UserError(f"{path}: {name} does not take {unknown[0]}; it takes {', '.join(accepted) or 'nothing'}")

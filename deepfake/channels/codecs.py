@@ -10,7 +10,7 @@ import numpy as np
 import soxr
 
 from deepfake.audio.decode import SAMPLING_RATE, load_audio
-from deepfake.channels.telephone import fitted
+from deepfake.channels.lines import fitted
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from av.error import EOFError as NothingMore
 from av.filter import Graph
 
 from deepfake.audio.decode import SAMPLING_RATE
-from deepfake.channels.telephone import fitted
+from deepfake.channels.lines import fitted
 
 _BLOCK = 16_000  # samples a frame
 _FRAME = SAMPLING_RATE // 40

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from deepfake.audio.decode import SAMPLING_RATE, AudioError, load_audio
 from deepfake.channels.augment import Augmentation, Step, known_presets, load_augmentation
 from deepfake.errors import UserError, run_command
+from deepfake.pages.plots import spectrogram
 from deepfake.pages.style import STYLE
 from deepfake.version import add_version
 
@@ -48,8 +49,8 @@ def draw(path: Path, samples: np.ndarray, augmentation: Augmentation, seed: int)
         figure = Figure(figsize=(3.1 * _COLUMNS, 1.9 * rows), layout="constrained")
         panels = figure.subplots(rows, _COLUMNS, sharex=True, sharey=True, squeeze=False).ravel()
         for panel, (title, heard) in zip(panels, shown.items(), strict=False):
-            panel.specgram(heard + 1e-6, NFFT=512, Fs=SAMPLING_RATE, noverlap=384, vmin=-120, vmax=-30, cmap="magma")
-            panel.set_title(title)
+            spectrogram(panel, heard, SAMPLING_RATE, full_scale=True)
+            panel.set(title=title, xlabel="", ylabel="")
         for panel in panels[len(shown) :]:
             panel.axis("off")
         figure.supxlabel("seconds")

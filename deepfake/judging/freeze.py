@@ -6,14 +6,15 @@ import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-
-from datasets import Dataset
+from typing import TYPE_CHECKING, Any
 
 from deepfake.errors import UserError
 from deepfake.judging.codec import FORMAT, from_json, read_document, to_json
 from deepfake.judging.record import Threshold
 from deepfake.text import write_json
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 # What decides a score; a card or a report beside them may be written later.
 CHECKPOINT_FILES = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.ckpt", "*.onnx", "*.npz", "*.py", "*config.json")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy import stats
-from scipy.special import bdtr
 
 from deepfake.metrics.checks import FloatArray, IntArray, check_fraction
 
@@ -15,6 +13,8 @@ def binomial_upper(failures: int, n: int, confidence: float) -> float:
     """One-sided Clopper-Pearson (1934) upper bound on a rate, after `failures` in `n` independent trials."""
     if failures >= n:
         return 1.0
+    from scipy import stats  # takes a second to import, and only fitting needs it
+
     return float(stats.beta.ppf(confidence, failures + 1, n - failures))
 
 
@@ -41,6 +41,8 @@ def mean_p_value(mean: FloatArray | float, n: int, rate: float) -> FloatArray:
         first = np.where(observed > 0, observed * np.log(observed / rate), 0.0)
         second = np.where(observed < 1, (1 - observed) * np.log((1 - observed) / (1 - rate)), 0.0)
     hoeffding = np.exp(-n * (first + second))
+    from scipy.special import bdtr
+
     bentkus = math.e * bdtr(np.ceil(n * observed - 1e-9), n, rate)
     return np.minimum(np.minimum(hoeffding, bentkus), 1.0)
 

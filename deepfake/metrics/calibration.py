@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import optimize
-from scipy.special import expit, logit
 
 from deepfake.metrics.checks import FloatArray, check_both_classes, check_fraction, check_pair, check_scores
 
@@ -45,6 +43,8 @@ class Calibration:
         Raises:
             ValueError: bad scores, or prior_fake outside (0, 1).
         """
+        from scipy.special import expit, logit  # late: reading a stored calibration needs no scipy
+
         return expit(self.llr(scores) + logit(check_fraction(prior_fake, "prior_fake")))
 
     def score_threshold(self, llr_threshold: float) -> float:
@@ -59,30 +59,6 @@ class Calibration:
     def from_dict(cls, values: dict[str, Any]) -> Calibration:
         """Rebuild from `to_dict`. Raises TypeError on unknown or missing keys, ValueError on a slope not above 0."""
         return cls(**values)
-
-
-def fit_temperature(scores: ArrayLike, labels: ArrayLike, training_prior_fake: float = 0.5) -> Calibration:
-    """One number: llr = (score - logit(training prior)) / T, with T > 0 minimising Cllr on validation.
-
-    Temperature scaling (Guo et al. 2017) of the ratio that is left once the prior the model learnt is taken off. Give
-    the share of fakes in training, or 0.5 when the loss weighed both classes alike.
-
-    Args:
-        scores: logit difference (fake - real) per validation clip, shape (n,). labels: 0 real, 1 fake, shape (n,).
-
-    Raises:
-        ValueError: bad input, one class only, or a prior outside (0, 1).
-    """
-    s, y = check_pair(scores, labels)
-    check_both_classes(y, "calibration")
-    offset = float(logit(check_fraction(training_prior_fake, "training_prior_fake")))
-    loss = _smoothed_cllr(s - offset, y)
-    low, high = (math.log(end) for end in SLOPE_RANGE)
-    best = optimize.minimize_scalar(
-        lambda log_slope: loss(math.exp(log_slope), 0.0)[0], bounds=(low, high), options={"xatol": 1e-8}
-    )
-    slope = math.exp(best.x)
-    return Calibration(slope, 0.0 - offset * slope, "temperature", int((y == 0).sum()), int(y.sum()))
 
 
 def fit_platt(scores: ArrayLike, labels: ArrayLike) -> Calibration:
@@ -103,6 +79,8 @@ def fit_platt(scores: ArrayLike, labels: ArrayLike) -> Calibration:
     check_both_classes(y, "calibration")
     centre, scale = float(s.mean()), float(s.std()) or 1.0
     loss = _smoothed_cllr((s - centre) / scale, y)
+    from scipy import optimize
+
     best = optimize.minimize(
         lambda x: loss(x[0], x[1]),
         x0=np.array([1.0, 0.0]),
@@ -117,6 +95,8 @@ def fit_platt(scores: ArrayLike, labels: ArrayLike) -> Calibration:
 
 def _smoothed_cllr(s: FloatArray, y: np.ndarray) -> Callable[[float, float], tuple[float, np.ndarray]]:
     """Cross-entropy in nats, each class weighing one half, against Platt's softened targets; with its gradient."""
+    from scipy.special import expit
+
     n_fake = int(y.sum())
     n_real = y.size - n_fake
     target = np.where(y == 1, (n_fake + 1) / (n_fake + 2), 1 / (n_real + 2))

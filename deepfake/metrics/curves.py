@@ -46,18 +46,3 @@ def roc_counts(scores: FloatArray, labels: IntArray) -> tuple[IntArray, IntArray
         np.concatenate(([0], tp)).astype(np.int64),
         np.concatenate(([np.inf], ranked[ends])),
     )
-
-
-def upper_hull(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Keep the points of a non-decreasing curve that lie on its upper convex hull (Andrew's monotone chain)."""
-    hull: list[tuple[float, float]] = []
-    for point in zip(x.tolist(), y.tolist(), strict=True):
-        while len(hull) >= 2 and _turns_left(hull[-2], hull[-1], point):
-            hull.pop()
-        hull.append(point)
-    kept = np.asarray(hull, dtype=np.float64)
-    return kept[:, 0], kept[:, 1]
-
-
-def _turns_left(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> bool:
-    return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]) >= 0

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from deepfake.metrics.checks import check_both_classes, check_pair, check_probabilities
 from deepfake.metrics.costs import ASVSPOOF5, CostModel, act_dcf, cllr, min_dcf
-from deepfake.metrics.curves import det_walk, roc_counts, upper_hull
+from deepfake.metrics.curves import det_walk, roc_counts
 
 __all__ = [
     "ASVSPOOF5",
@@ -55,11 +55,10 @@ def equal_error_rate(scores: ArrayLike, labels: ArrayLike) -> tuple[float, float
     return float(np.mean((fpr[step], fnr[step]))), float(thresholds[step])
 
 
-def interpolated_eer(scores: ArrayLike, labels: ArrayLike, convex_hull: bool = False) -> float:
+def interpolated_eer(scores: ArrayLike, labels: ArrayLike) -> float:
     """Rate at which FPR = FNR on the ROC with straight lines between its points; ties are one point.
 
-    All scores equal gives 0.5. With `convex_hull` the lines are those of the ROC's upper convex hull, which never
-    gives more (ROCCH-EER: Brummer and de Villiers 2011, the BOSARIS toolkit).
+    All scores equal gives 0.5.
 
     Raises:
         ValueError: bad scores or labels, or only one class.
@@ -68,8 +67,6 @@ def interpolated_eer(scores: ArrayLike, labels: ArrayLike, convex_hull: bool = F
     check_both_classes(y, "the equal error rate")
     fp, tp, _ = roc_counts(s, y)
     fpr, tpr = fp / fp[-1], tp / tp[-1]
-    if convex_hull:
-        fpr, tpr = upper_hull(fpr, tpr)
     gap = fpr + tpr - 1  # FPR - FNR: rises from -1 to 1 along the curve
     after = int(np.searchsorted(gap, 0.0))
     if gap[after] == 0:

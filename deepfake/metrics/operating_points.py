@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import bdtr
 
 from deepfake.metrics.bounds import binomial_upper, group_rate_curve, mean_p_value, mean_upper, smallest_supporting_n
 from deepfake.metrics.checks import FloatArray, IntArray, check_both_classes, check_fraction, check_pair, group_codes
@@ -195,6 +194,8 @@ def lowest_safe_threshold(
         return None
     thresholds, rate = group_rate_curve(scores, np.arange(n) if codes is None else codes)
     if codes is None:
+        from scipy.special import bdtr  # late: reading stored points needs no scipy
+
         p_value = bdtr(np.rint(rate * n), n, max_rate)  # inverting it is the Clopper-Pearson bound
     else:
         p_value = mean_p_value(rate, n, max_rate)

@@ -1,25 +1,28 @@
-"""A trained checkpoint, loaded only if scores from it can mean something: weights, a trained head, named classes."""
+"""A trained checkpoint, loaded only if scores from it can mean something: weights, a trained head, named classes.
+
+PyTorch and transformers are imported where they load one: a graph that onnxruntime runs needs neither.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-import torch
-from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, FeatureExtractionMixin, PreTrainedModel
-
-from deepfake.architectures import (
-    baselines,  # noqa: F401 - registers its architecture
-    compact,  # noqa: F401 - registers its architecture
-)
 from deepfake.audio.decode import SAMPLING_RATE
 from deepfake.errors import UserError
 from deepfake.hub import cache_only, check_name, first_line, offline_hint
 from deepfake.labels import fake_index
 from deepfake.models.choices import EXPORTED
-from deepfake.models.layers import keep_layers
 from deepfake.shipped import shipped
+
+if TYPE_CHECKING:
+    from transformers import FeatureExtractionMixin, PreTrainedModel
+
+    from deepfake.models.portable import PortableModel, RawSamples
 
 DEFAULT_MODEL = shipped("checkpoints/compact")
 
@@ -39,8 +42,8 @@ def default_model() -> str:
 class Checkpoint:
     """What scoring needs. Windows in seconds; `threshold` is None and `stored` empty when the checkpoint holds none."""
 
-    model: PreTrainedModel
-    extractor: FeatureExtractionMixin
+    model: PreTrainedModel | PortableModel
+    extractor: FeatureExtractionMixin | RawSamples
     fake_index: int
     threshold: float | None
     window_s: float
@@ -56,13 +59,19 @@ def load_checkpoint(name: str, device: str, fake_label: str | None = None, layer
         UserError: not found, no weights, an untrained classifier, unknown class names, not a 16 kHz model, or a device
             that PyTorch cannot use here.
     """
-    _require_device(device)
+    from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
+
+    from deepfake.architectures import baselines, compact  # noqa: F401 - register their architectures
+    from deepfake.models.layers import keep_layers
+
+    torch = _torch_for(device)
     check_name(name, "model")
     offline = cache_only() and not Path(name).is_dir()
     try:
-        model, loading = AutoModelForAudioClassification.from_pretrained(
-            name, dtype=torch.float32, output_loading_info=True, local_files_only=offline
-        )
+        with _no_bar():
+            model, loading = AutoModelForAudioClassification.from_pretrained(
+                name, dtype=torch.float32, output_loading_info=True, local_files_only=offline
+            )
         extractor = AutoFeatureExtractor.from_pretrained(name, local_files_only=offline)
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(_explain(name, error)) from error
@@ -89,7 +98,10 @@ def load_checkpoint(name: str, device: str, fake_label: str | None = None, layer
     )
 
 
-def _require_device(device: str) -> None:
+def _torch_for(device: str) -> ModuleType:
+    """PyTorch, which can use the device."""
+    import torch
+
     try:
         torch.empty(1, device=device)
     except (AssertionError, RuntimeError) as error:  # torch asserts where it was built without the device
@@ -97,6 +109,21 @@ def _require_device(device: str) -> None:
             f"PyTorch cannot use the device {device} here ({first_line(error)}); expected cpu, or one that this "
             "machine has, e.g. cuda:0"
         ) from error
+    return torch
+
+
+@contextmanager
+def _no_bar() -> Iterator[None]:
+    """Without the bar that transformers draws while it loads weights, which tears what is printed about scores."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _explain(name: str, error: Exception) -> str:

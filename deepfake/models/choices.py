@@ -6,7 +6,8 @@ MIN_DURATION_S = 0.5  # of a recording; below this there is not one syllable to 
 
 PRECISIONS = ("fp32", "int8", "bf16", "fp16")
 EXPORTED = {"onnx": "model.onnx", "openvino": "model.xml"}  # backend: the file `infer.py --export` writes for it
-BACKENDS = ("torch", *EXPORTED)
+BACKENDS = ("auto", "torch", *EXPORTED)
+CLIP_BY_CLIP = ("compact-encoder-detector",)  # model types that level clips themselves and take them one by one
 CHANNELS = ("mix", "each")
 
 # Planted splices, 20 ms frames, the predecessor of the shipped detector, fitted without these clips: EER 0.51 with

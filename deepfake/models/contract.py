@@ -14,7 +14,8 @@ from deepfake.labels import LABELS, label_of_tokens
 from deepfake.models.checkpoint import Checkpoint
 from deepfake.models.forward import TorchForward, fuse_head
 from deepfake.models.inputs import featurise, has_fixed_length, padding_invariant, reads_waveform, uses_padding_mask
-from deepfake.models.precision import MAX_PROBABILITY_CHANGE, sigmoid, with_precision
+from deepfake.models.precision import MAX_PROBABILITY_CHANGE, with_precision
+from deepfake.text import fake_probability
 
 LOGIT_TOLERANCE = 1e-4  # single against batched
 _LENGTHS_S = (2.5, 4.0, 6.5)
@@ -219,7 +220,7 @@ def _precision(probe: Probe, name: str) -> Check:
     largest = max(float(p.detach().abs().max()) for p in checkpoint.model.parameters())
     reduced = replace(probe, checkpoint=replace(checkpoint, model=model))
     exact = np.concatenate([probe.logits([clip]) for clip in probe.clips()])
-    change = max(abs(sigmoid(a) - sigmoid(b)) for a, b in zip(exact, _each(reduced), strict=True))
+    change = max(abs(fake_probability(a) - fake_probability(b)) for a, b in zip(exact, _each(reduced), strict=True))
     passed = change <= MAX_PROBABILITY_CHANGE and largest < limit
     return Check(name, passed, f"bf16 moves fake_probability by {change:.4f}; largest weight {largest:.3g}")
 

@@ -1,55 +1,19 @@
-"""Windows in, logits and their 20 ms parts out: the one place where the model is run."""
+"""Windows in, logits and their 20 ms parts out: the one place where PyTorch runs the model."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import nn
-from transformers import FeatureExtractionMixin, PreTrainedConfig, PreTrainedModel, WhisperConfig
+from transformers import FeatureExtractionMixin, PreTrainedModel
 
 from deepfake.models.inputs import featurise
+from deepfake.models.memory import keep_freed_memory
+from deepfake.models.windows import WindowScore
 
 _SAME_LOGIT = 1e-3  # relative, in float32; a head of another shape is off by far more
-
-
-@dataclass(frozen=True)
-class WindowScore:
-    """The model's answer for one window.
-
-    Attributes:
-        logit: fake minus real, from float32 (or float64) arithmetic.
-        frames: float64 of shape (frames,) whose mean is `logit`; None where the head is not linear–mean–linear.
-    """
-
-    logit: float
-    frames: np.ndarray | None
-
-
-class Forward(Protocol):
-    """Scores a batch of mono 16 kHz float32 windows, each of shape (samples,)."""
-
-    def __call__(self, waveforms: Sequence[np.ndarray]) -> list[WindowScore]: ...
-
-
-class OneAtATime:
-    """A forward function that several threads may call.
-
-    One thread at a time gets through: frames are read by a hook on the model, and the gate of a reduced precision
-    counts the batches it has seen.
-    """
-
-    def __init__(self, forward: Forward) -> None:
-        self.forward = forward
-        self._lock = threading.Lock()
-
-    def __call__(self, waveforms: Sequence[np.ndarray]) -> list[WindowScore]:
-        with self._lock:
-            return self.forward(waveforms)
 
 
 class TorchForward:
@@ -70,6 +34,8 @@ class TorchForward:
         self.head = head  # of the float32 model, see `fuse_head`
         parameter = next(model.parameters())
         self.device, self.dtype = parameter.device, parameter.dtype
+        if self.device.type == "cpu":
+            keep_freed_memory()
 
     def __call__(self, waveforms: Sequence[np.ndarray]) -> list[WindowScore]:
         batch = featurise(self.extractor, waveforms).to(self.device)
@@ -112,13 +78,6 @@ def fuse_head(model: nn.Module, fake_index: int) -> Head | None:
     weight = projector.weight.detach().double().cpu().T @ difference
     bias = projector.bias.detach().double().cpu() @ difference + offsets[fake_index] - offsets[1 - fake_index]
     return weight, bias
-
-
-def frame_stride(config: PreTrainedConfig) -> int | None:
-    """Samples from one encoder frame to the next at 16 kHz (320 = 20 ms for most); None when unknown."""
-    if isinstance(config, WhisperConfig):
-        return 320
-    return getattr(config, "inputs_to_logits_ratio", None)
 
 
 class _Capture:

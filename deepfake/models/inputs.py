@@ -10,6 +10,7 @@ from transformers import (
     BatchFeature,
     FeatureExtractionMixin,
     PreTrainedConfig,
+    WhisperConfig,
     WhisperFeatureExtractor,
 )
 
@@ -63,6 +64,13 @@ def reads_waveform(config: PreTrainedConfig) -> bool:
 def has_fixed_length(extractor: FeatureExtractionMixin) -> bool:
     """Whether every clip is brought to one input length, so that batches need not be sorted by length."""
     return isinstance(extractor, _FIXED_LENGTH)
+
+
+def frame_stride(config: PreTrainedConfig) -> int | None:
+    """Samples from one encoder frame to the next at 16 kHz (320 = 20 ms for most); None when unknown."""
+    if isinstance(config, WhisperConfig):
+        return 320
+    return getattr(config, "inputs_to_logits_ratio", None)
 
 
 def featurise(extractor: FeatureExtractionMixin, waveforms: Sequence[np.ndarray]) -> BatchFeature:

@@ -1,186 +1,171 @@
-"""A detector as an ONNX or OpenVINO file: written with its preprocessing contract, compared, and scored from."""
+"""Exported detectors, and graphs beside their weights, run by onnxruntime or OpenVINO.
+
+The detector in the box comes with a graph, and is loaded here without PyTorch or transformers.
+"""
 
 from __future__ import annotations
 
-import io
 import json
-import logging
+import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import nn
-from transformers import AutoConfig, AutoFeatureExtractor, FeatureExtractionMixin, PreTrainedConfig, PreTrainedModel
 
 from deepfake.audio.decode import SAMPLING_RATE
 from deepfake.errors import UserError
-from deepfake.hub import first_line
 from deepfake.labels import fake_index
+from deepfake.models import graph
 from deepfake.models.checkpoint import Checkpoint
-from deepfake.models.choices import EXPORTED
-from deepfake.models.contract import Probe, check_contract, contract, probe_speech
-from deepfake.models.forward import TorchForward, WindowScore, fuse_head
-from deepfake.models.inputs import featurise, has_fixed_length, reads_waveform
+from deepfake.models.choices import CLIP_BY_CLIP, EXPORTED
+from deepfake.models.windows import WindowScore
 
-MAX_LOGIT_CHANGE = 1e-3  # of the exported model against PyTorch
-# Of models that bring clips to a level in 16-bit steps themselves: one unit in the level's last place moves a sample or
-# two to the next step, here as from one processor to another. It is 0.001 of fake_probability.
-MAX_LEVELLED_LOGIT_CHANGE = 4e-3
-_PACKAGES = {"onnx": "onnx onnxscript", "openvino": "onnx onnxscript openvino"}
+if TYPE_CHECKING:
+    from transformers import FeatureExtractionMixin, PreTrainedConfig
 
 
 @dataclass(frozen=True)
 class PortableModel:
-    """Stands in for the transformers model of a `Checkpoint`: its config, and the folder of the exported file."""
+    """Stands in for the transformers model of a `Checkpoint`.
 
-    config: PreTrainedConfig
+    Attributes:
+        config: of the model; where it was read without transformers, the plain values of its config.json.
+        folder: with the exported file, or with a graph and weights.
+        backend: onnx or openvino.
+        any_lengths: windows of different lengths may be given at once, as they are taken one by one.
+        fixed_length: every window is brought to one length.
+        frame_stride: samples from one frame of evidence to the next; None when unknown.
+    """
+
+    config: PreTrainedConfig | SimpleNamespace
     folder: Path
     backend: str
+    any_lengths: bool = False
+    fixed_length: bool = False
+    frame_stride: int | None = None
 
 
-class _WithFrames(nn.Module):
-    """Waveforms or features in, (logits, evidence of each frame) out; without a linear head, logits alone."""
+@dataclass(frozen=True)
+class RawSamples:
+    """The feature extractor of models that take samples as they are: nothing is changed, nothing padded."""
 
-    def __init__(self, model: PreTrainedModel, index: int) -> None:
-        super().__init__()
-        self.model = model
-        head = fuse_head(model, index)
-        self.additive = head is not None
-        if head is not None:
-            self.register_buffer("weight", head[0].float())
-            self.register_buffer("bias", head[1].float())
+    sampling_rate: int = SAMPLING_RATE
+    model_input_names: tuple[str, ...] = ("input_values",)
 
-    def forward(self, values: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        captured: list[torch.Tensor] = []
-        if not self.additive:
-            return (self.model(values).logits,)
-        hook = self.model.projector.register_forward_pre_hook(lambda _, inputs: captured.append(inputs[0]))
-        logits = self.model(values).logits
-        hook.remove()
-        return logits, captured[0] @ self.weight + self.bias
+
+class MisfitError(UserError):
+    """A graph that was made for other weights than those beside it."""
 
 
 class PortableForward:
     """Runs an exported model with onnxruntime or OpenVINO; batches must be of equal length, as no mask is exported.
 
-    Files that take one clip at a time are given one.
+    Files that take one clip at a time are given one, by as many threads as there are cores.
+
+    Raises:
+        MisfitError: a graph that does not fit the weights beside it.
+        UserError: openvino is not installed.
     """
 
-    def __init__(self, model: PortableModel, extractor: FeatureExtractionMixin, index: int) -> None:
+    def __init__(self, model: PortableModel, extractor: FeatureExtractionMixin | RawSamples, index: int) -> None:
         self._extractor = extractor
         self._index = index
         path = model.folder / EXPORTED[model.backend]
         if model.backend == "onnx":
-            import onnxruntime
-
-            session = onnxruntime.InferenceSession(str(path), providers=onnxruntime.get_available_providers())
-            (values,) = session.get_inputs()
-            self._one_clip = values.shape[0] == 1
-            self._run = lambda batch: session.run(None, {values.name: batch})
+            self._one_clip, self._run = _onnx(path, one_thread=model.any_lengths)
         else:
-            compiled = _import("openvino").compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+            compiled = import_for_export("openvino").compile_model(
+                str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+            )
             clips = compiled.input(0).partial_shape[0]
             self._one_clip = clips.is_static and clips.get_length() == 1
             self._run = lambda batch: list(compiled([batch]).values())
+        self._threads = ThreadPoolExecutor(usable_cores()) if model.backend == "onnx" and model.any_lengths else None
 
     def __call__(self, waveforms: Sequence[np.ndarray]) -> list[WindowScore]:
         if self._one_clip and len(waveforms) > 1:
-            return [score for waveform in waveforms for score in self([waveform])]
-        batch = featurise(self._extractor, waveforms)
-        logits, *frames = self._run(batch[self._extractor.model_input_names[0]].numpy())
+            return self._one_by_one(waveforms)
+        logits, *frames = self._run(self._features(waveforms))
         difference = logits[:, self._index].astype(np.float64) - logits[:, 1 - self._index]
         if not frames:
             return [WindowScore(float(value), None) for value in difference]
         return [WindowScore(float(e.mean()), e) for e in frames[0].astype(np.float64)]
 
+    def _one_by_one(self, waveforms: Sequence[np.ndarray]) -> list[WindowScore]:
+        apply = map if self._threads is None else self._threads.map
+        order = sorted(range(len(waveforms)), key=lambda i: -len(waveforms[i]))  # no core is left alone with a long one
+        found = dict(zip(order, apply(lambda i: self([waveforms[i]])[0], order), strict=True))
+        return [found[i] for i in range(len(waveforms))]
 
-def export(checkpoint: Checkpoint, backend: str, folder: Path) -> float:
-    """Write the model, its config, feature extractor and contract.json to `folder`.
+    def _features(self, waveforms: Sequence[np.ndarray]) -> np.ndarray:
+        if isinstance(self._extractor, RawSamples):
+            return np.stack(waveforms).astype(np.float32, copy=False)
+        from deepfake.models.inputs import featurise
 
-    Returns:
-        the largest difference of a logit to PyTorch, over clips of several lengths.
+        return featurise(self._extractor, waveforms)[self._extractor.model_input_names[0]].numpy()
 
-    Raises:
-        UserError: a package is missing, the folder cannot be written, or the result does not agree with PyTorch.
+
+def _onnx(path: Path, one_thread: bool) -> tuple[bool, Callable[[np.ndarray], list[np.ndarray]]]:
+    """Whether the file takes one clip at a time, and what runs it.
+
+    A team of threads for the many small operations of one clip mostly waits for its slowest member, so that clips are
+    shared among threads that have one core each.
     """
-    for package in _PACKAGES[backend].split():
-        _import(package)
-    extractor, index = checkpoint.extractor, checkpoint.fake_index
-    own_s = getattr(extractor, "window_s", None)
-    if own_s is not None and checkpoint.window_s > own_s:
-        raise UserError(
-            f"an exported {type(checkpoint.model).__name__} takes one window of {own_s:g} s at a time, but window_s in "
-            f"the checkpoint's config.json is {checkpoint.window_s:g}; set detector.window_s there to {own_s:g}"
-        )
-    probe = Probe(checkpoint, probe_speech())
-    one_clip = getattr(checkpoint.model.config, "one_clip_at_a_time", False)
-    clips = [_clips_within_a_window(probe)[0]] * (1 if one_clip else 2)
-    example = featurise(extractor, clips)[extractor.model_input_names[0]]
-    batch, samples = torch.export.Dim("batch", min=1, max=4096), torch.export.Dim("samples", min=8000, max=10_000_000)
-    fixed = has_fixed_length(extractor) or not reads_waveform(checkpoint.model.config)
-    shape = ({} if one_clip else {0: batch}) | ({} if fixed else {1: samples})
-    with torch.no_grad(), _quiet_torch():
-        program = _exported(_WithFrames(checkpoint.model, index).eval(), example, shape)
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1 if one_thread else 0
+    options.log_severity_level = 3  # errors; the rest is about the graph, which nobody can change here
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        program.save(folder / EXPORTED["onnx"])
-        if backend == "openvino":
-            _to_openvino(folder)
-        checkpoint.model.config.save_pretrained(folder)
-        extractor.save_pretrained(folder)
-        facts = contract(probe, check_contract(probe))
-        if one_clip:
-            facts["input"] |= {"attention_mask": False, "padding": "none", "batching": "one clip at a time"}
-        (folder / "contract.json").write_text(
-            json.dumps(facts | {"backend": backend}, indent=2) + "\n", encoding="utf-8"
-        )
-    except OSError as error:
-        raise UserError(f"cannot write {folder} ({error.strerror or error})") from error
-    change = _compare(checkpoint, PortableModel(checkpoint.model.config, folder, backend), probe)
-    levels_input = getattr(checkpoint.model.config, "levels_input", False)
-    if not change <= (MAX_LEVELLED_LOGIT_CHANGE if levels_input else MAX_LOGIT_CHANGE):
-        raise UserError(
-            f"the {backend} model in {folder} differs from PyTorch by {change:.2g} on logits; do not use it"
-        )
-    return change
+        session = onnxruntime.InferenceSession(str(path), options, providers=onnxruntime.get_available_providers())
+    except Exception as error:  # onnxruntime has a dozen classes of its own, without a common one
+        if not graph.has_graph(path.parent):
+            raise
+        raise MisfitError(f"{path} cannot be read with the weights beside it ({str(error).splitlines()[0]})") from error
+    layout = graph.layout_in(session.get_modelmeta().custom_metadata_map)
+    if layout is not None and not graph.fits(layout, path.parent):
+        raise MisfitError(f"{path} was made for other weights than {graph.WEIGHTS} beside it")
+    (values,) = session.get_inputs()
+    return values.shape[0] == 1, lambda batch: session.run(None, {values.name: batch})
 
 
-def _exported(model: _WithFrames, example: torch.Tensor, shape: dict[int, object]) -> torch.onnx.ONNXProgram:
-    try:
-        return torch.onnx.export(model, (example,), dynamo=True, dynamic_shapes=(shape,), verbose=False)
-    except (RuntimeError, ValueError, TypeError) as error:  # what is not one fixed sequence of operations
-        raise UserError(
-            f"a {type(model.model).__name__} cannot be exported ({first_line(error.__cause__ or error)}); score with "
-            "--backend torch"
-        ) from error
+def usable_cores() -> int:
+    """As many as this process may use, or as OMP_NUM_THREADS says."""
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    if told.isdigit() and int(told) > 0:
+        return int(told)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _to_openvino(folder: Path) -> None:
-    """Turn the ONNX file in a folder into OpenVINO's."""
-    openvino = _import("openvino")
-    openvino.save_model(openvino.convert_model(folder / EXPORTED["onnx"]), folder / EXPORTED["openvino"], False)
-    for leftover in folder.glob(f"{EXPORTED['onnx']}*"):
-        leftover.unlink()
+def runs_as_graph(name: str, device: str | None) -> bool:
+    """Whether a model comes with a graph of its own that onnxruntime may run in place of PyTorch: on a CPU.
+
+    Args:
+        name: folder, or Hub id.
+        device: asked for; None: CUDA is preferred where there is any.
+    """
+    if not graph.has_graph(Path(name)) or not _takes_raw_samples(Path(name)):
+        return False
+    return device == "cpu" or (device is None and not _has_cuda())
 
 
-@contextmanager
-def _quiet_torch() -> Iterator[None]:
-    """Without the exporter's notes about packages it can do without, and the graph it prints where it fails."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            yield
-    finally:
-        logging.disable(before)
+def _has_cuda() -> bool:
+    """What `torch.cuda.is_available()` says, without importing PyTorch where no driver is there to ask."""
+    places = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd", r"C:\Windows\System32\nvcuda.dll")
+    if os.environ.get("CUDA_VISIBLE_DEVICES") == "" or not any(map(os.path.exists, places)):
+        return False
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def load_portable(name: str, backend: str, fake_label: str | None = None) -> Checkpoint:
-    """An exported model as a `Checkpoint` that holds no torch weights.
+    """An exported model, or a graph with its weights, as a `Checkpoint` that holds no torch weights.
 
     Raises:
         UserError: the folder holds no such model.
@@ -190,11 +175,11 @@ def load_portable(name: str, backend: str, fake_label: str | None = None) -> Che
         raise UserError(
             f"{name} has no {EXPORTED[backend]}; make it with: infer.py --model MODEL --export {backend} {name}"
         )
-    config = AutoConfig.from_pretrained(folder)
-    extractor = AutoFeatureExtractor.from_pretrained(folder)
+    read = _plainly if _takes_raw_samples(folder) else _by_transformers
+    config, extractor, model = read(folder, backend)
     stored = getattr(config, "detector", None) or {}
     return Checkpoint(
-        model=PortableModel(config, folder, backend),
+        model=model,
         extractor=extractor,
         fake_index=fake_index(config.id2label, fake_label),
         threshold=stored.get("threshold"),
@@ -205,18 +190,44 @@ def load_portable(name: str, backend: str, fake_label: str | None = None) -> Che
     )
 
 
-def _compare(checkpoint: Checkpoint, model: PortableModel, probe: Probe) -> float:
-    exact = TorchForward(checkpoint.model, checkpoint.extractor, checkpoint.fake_index, None)
-    ported = PortableForward(model, checkpoint.extractor, checkpoint.fake_index)
-    return max(abs(exact([c])[0].logit - ported([c])[0].logit) for c in _clips_within_a_window(probe))
+def _takes_raw_samples(folder: Path) -> bool:
+    """Whether the model brings clips to a level itself and takes them one by one, so that none are prepared for it."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        extractor = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return (
+        config.get("model_type") in CLIP_BY_CLIP
+        and extractor.get("feature_extractor_type") == "Wav2Vec2FeatureExtractor"
+        and not extractor.get("do_normalize", True)
+        and extractor.get("sampling_rate") == SAMPLING_RATE
+    )
 
 
-def _clips_within_a_window(probe: Probe) -> list[np.ndarray]:
-    """No longer than what the scorer will ever give the model: some take one window's features at a time."""
-    return [clip[: round(probe.checkpoint.window_s * SAMPLING_RATE)] for clip in probe.clips()]
+def _plainly(folder: Path, backend: str) -> tuple[SimpleNamespace, RawSamples, PortableModel]:
+    values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    labels = {int(index): label for index, label in values["id2label"].items()}
+    config = SimpleNamespace(**values | {"id2label": labels})
+    return config, RawSamples(), PortableModel(config, folder, backend, any_lengths=True)
 
 
-def _import(package: str) -> object:
+def _by_transformers(folder: Path, backend: str) -> tuple[PreTrainedConfig, FeatureExtractionMixin, PortableModel]:
+    from transformers import AutoConfig, AutoFeatureExtractor
+
+    from deepfake.architectures import baselines, compact  # noqa: F401 - register their architectures
+    from deepfake.models.inputs import frame_stride, has_fixed_length
+
+    config = AutoConfig.from_pretrained(folder)
+    extractor = AutoFeatureExtractor.from_pretrained(folder)
+    model = PortableModel(
+        config, folder, backend, fixed_length=has_fixed_length(extractor), frame_stride=frame_stride(config)
+    )
+    return config, extractor, model
+
+
+def import_for_export(package: str) -> object:
+    """The package, or a sentence that says how to install it."""
     try:
         __import__(package)
     except ImportError as error:

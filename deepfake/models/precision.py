@@ -15,8 +15,9 @@ from transformers import PreTrainedModel
 from transformers.models.wavlm.modeling_wavlm import WavLMAttention
 
 from deepfake.errors import UserError
-from deepfake.models.forward import Forward, WindowScore
 from deepfake.models.linear import Int8Linear, OneDnnLinear, TokenQuantiser, has_bf16, why_not_fp32, why_not_int8
+from deepfake.models.windows import Forward, WindowScore
+from deepfake.text import fake_probability
 
 MAX_PROBABILITY_CHANGE = 0.02  # of a reduced precision against fp32, on the first batches of every run
 _GATED_BATCHES = 2
@@ -80,7 +81,8 @@ class Gated:
         exact = self._exact(waveforms)
         while self._forward is not self._exact:
             scores = self._forward(waveforms)
-            changes = [abs(sigmoid(a.logit) - sigmoid(b.logit)) for a, b in zip(scores, exact, strict=True)]
+            pairs = zip(scores, exact, strict=True)
+            changes = [abs(fake_probability(a.logit) - fake_probability(b.logit)) for a, b in pairs]
             self.largest_change = max(self.largest_change, *(c if np.isfinite(c) else 1.0 for c in changes))
             if self.largest_change <= MAX_PROBABILITY_CHANGE:
                 self._left -= 1
@@ -103,11 +105,6 @@ class Gated:
             self._forward = make()
         else:
             self.running, self._forward = "fp32", self._exact
-
-
-def sigmoid(logit: float) -> float:
-    """P(fake) of a fake-minus-real logit, without overflow."""
-    return float(np.exp(-np.logaddexp(0.0, -logit)))
 
 
 def _one_dnn(model: PreTrainedModel) -> PreTrainedModel:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from deepfake.errors import EXIT_SOME_FAILED, UserError
 from deepfake.models.checkpoint import load_checkpoint
 from deepfake.models.contract import Probe, check_contract, contract, probe_speech
+from deepfake.text import write_json
 
 
 def check_model(name: str, output: Path | None = None, fake_label: str | None = None) -> int:
@@ -31,7 +31,7 @@ def check_model(name: str, output: Path | None = None, fake_label: str | None = 
         print(f"{'ok  ' if check.passed else 'FAIL'}  {check.name:<{width}}  {check.found}")
     path = output or (Path(name) if Path(name).is_dir() else Path()) / "contract.json"
     try:
-        path.write_text(json.dumps(contract(probe, checks), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(path, contract(probe, checks))
     except OSError as error:
         raise UserError(f"cannot write {path} ({error.strerror or error}); name another file with --output") from error
     return 0 if all(check.passed for check in checks) else EXIT_SOME_FAILED

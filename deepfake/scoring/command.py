@@ -10,19 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
-from transformers.utils.logging import disable_progress_bar
 
 from deepfake.audio.files import AudioFile
 from deepfake.errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED, UserError
 from deepfake.launch import start_all_processes
 from deepfake.models.checkpoint import DEFAULT_MODEL, default_model, load_checkpoint
-from deepfake.models.layers import save_shortened
-from deepfake.models.portable import export
 from deepfake.scoring.arguments import Request
 from deepfake.scoring.case.build import examine_files
 from deepfake.scoring.case.files import PAGE, RECORD, altered, read_case, write_case
 from deepfake.scoring.case.verify import verify_recordings
-from deepfake.scoring.check_command import check_model
 from deepfake.scoring.detector import Detector
 from deepfake.scoring.engine import Result
 from deepfake.scoring.listing import STDIN, list_files
@@ -56,16 +52,22 @@ def execute(request: Request) -> int:
         UserError: nothing was done; the sentence says why.
     """
     start_all_processes()
-    disable_progress_bar()  # of loading weights
     options = request.scoring
+    # What needs PyTorch is imported where it is needed: scoring may do without.
     if request.check is not None:
+        from deepfake.scoring.check_command import check_model
+
         return check_model(request.check, request.output, options.fake_label)
     if request.save is not None:
+        from deepfake.models.layers import save_shortened
+
         shortened = load_checkpoint(options.model, "cpu", options.fake_label, options.layers)
         save_shortened(shortened.model, shortened.extractor, request.save)
         print(f"{request.save}: the first {options.layers} encoder layers; fine-tune it next", file=sys.stderr)
         return 0
     if request.export is not None:
+        from deepfake.models.exporting import export
+
         backend, folder = request.export
         checkpoint = load_checkpoint(options.model or default_model(), "cpu", options.fake_label, options.layers)
         change = export(checkpoint, backend, folder)

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from deepfake.audio.decode import SAMPLING_RATE, AudioError, AudioReader, Source
 from deepfake.models.checkpoint import Checkpoint, default_model, load_checkpoint
-from deepfake.models.forward import Forward, OneAtATime, TorchForward, frame_stride, fuse_head
-from deepfake.models.inputs import has_fixed_length, padding_invariant
-from deepfake.models.linear import has_bf16
-from deepfake.models.portable import PortableForward, PortableModel, load_portable
-from deepfake.models.precision import Gated, sigmoid, with_precision
+from deepfake.models.choices import EXPORTED
+from deepfake.models.portable import MisfitError, PortableForward, PortableModel, load_portable, runs_as_graph
+from deepfake.models.windows import Forward, OneAtATime
 from deepfake.scoring.audio_facts import AudioFacts
 from deepfake.scoring.decision import decide_by
 from deepfake.scoring.engine import Plan, Result, pack, score_readings
 from deepfake.scoring.options import ScoringOptions
 from deepfake.scoring.reading import Reading, default_workers
 from deepfake.scoring.result import Score
+from deepfake.text import fake_probability
 
 
 class Detector:
@@ -40,6 +39,7 @@ class Detector:
         """Score with a checkpoint that is loaded already, and on its device."""
         self.checkpoint = checkpoint
         self.options = options
+        self.backend = checkpoint.model.backend if isinstance(checkpoint.model, PortableModel) else "torch"
         self.decision = decide_by(checkpoint.stored, options.threshold, options.operating_point)
         self.threshold_is_default = self.decision.is_default
         self.threshold = self.decision.threshold
@@ -62,25 +62,41 @@ class Detector:
     @classmethod
     def from_options(cls, options: ScoringOptions) -> Detector:
         """Load what `options` name. Errors as for `from_pretrained`."""
-        if options.backend == "torch":
-            device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-            place = default_model() if options.model is None else options.model
-            return cls(load_checkpoint(place, device, options.fake_label, options.layers), options)
-        return cls(load_portable(options.model, options.backend, options.fake_label), options)
+        place = default_model() if options.model is None else options.model
+        if options.backend in EXPORTED:
+            return cls(load_portable(place, options.backend, options.fake_label), options)
+        as_it_is = options.backend == "auto" and options.precision == "fp32" and options.layers is None
+        if as_it_is and runs_as_graph(place, options.device):
+            try:
+                return cls(load_portable(place, "onnx", options.fake_label), options)
+            except MisfitError as error:
+                print(f"warning: {error}; PyTorch is used, which gives the same scores later", file=sys.stderr)
+        import torch  # late: the graph above needs none of it, and it takes a second to import
+
+        device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        return cls(load_checkpoint(place, device, options.fake_label, options.layers), options)
 
     @property
     def plan(self) -> Plan:
         """How recordings are cut into windows and packed into batches for this checkpoint."""
         checkpoint, options = self.checkpoint, self.options
-        config = checkpoint.model.config
+        model = checkpoint.model
+        if isinstance(model, PortableModel):
+            equal_lengths, fixed_length, stride = not model.any_lengths, model.fixed_length, model.frame_stride
+            fixed_length |= model.any_lengths  # there is nothing to gain by sorting either
+        else:
+            from deepfake.models.inputs import frame_stride, has_fixed_length, padding_invariant
+
+            equal_lengths, fixed_length = not padding_invariant(model.config), has_fixed_length(checkpoint.extractor)
+            stride = frame_stride(model.config)
         return Plan(
             window=round(checkpoint.window_s * SAMPLING_RATE),
             hop=round(checkpoint.hop_s * SAMPLING_RATE),
             batch_size=options.batch_size,
-            equal_lengths=isinstance(checkpoint.model, PortableModel) or not padding_invariant(config),
-            fixed_length=has_fixed_length(checkpoint.extractor),
+            equal_lengths=equal_lengths,
+            fixed_length=fixed_length,
             workers=default_workers() if options.workers is None else options.workers,
-            frame_stride=frame_stride(config),
+            frame_stride=stride,
             timeline_window=round(options.timeline_window_s * SAMPLING_RATE),
             timeline_hop=max(1, round(options.timeline_hop_s * SAMPLING_RATE)),
         )
@@ -178,7 +194,7 @@ class Detector:
         }
         if error is not None:
             return Score(name, None, None, self.threshold, duration_s, 0, None, error, **told)
-        probability, highest = sigmoid(result.logit), sigmoid(result.max_logit)
+        probability, highest = fake_probability(result.logit), fake_probability(result.max_logit)
         prediction = self.decision.prediction(probability)
         return Score(name, probability, prediction, self.threshold, duration_s, result.windows, highest, **told)
 
@@ -198,6 +214,10 @@ def build_forward(checkpoint: Checkpoint, precision: str) -> Forward:
     model, extractor, index = checkpoint.model, checkpoint.extractor, checkpoint.fake_index
     if isinstance(model, PortableModel):
         return PortableForward(model, extractor, index)
+    from deepfake.models.forward import TorchForward, fuse_head
+    from deepfake.models.linear import has_bf16
+    from deepfake.models.precision import Gated, with_precision
+
     head = fuse_head(model, index)
     exact = TorchForward(with_precision(model, "fp32"), extractor, index, head)
     if precision == "fp32":

@@ -10,7 +10,7 @@ from itertools import islice
 import numpy as np
 
 from deepfake.audio.windows import Window
-from deepfake.models.forward import Forward, WindowScore
+from deepfake.models.windows import Forward, WindowScore
 from deepfake.scoring.reading import Reading, read_ahead
 from deepfake.scoring.timeline import Timeline
 from deepfake.text import fake_probability

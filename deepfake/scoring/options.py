@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from deepfake.errors import UserError
-from deepfake.models.choices import BACKENDS, CHANNELS, MIN_DURATION_S, PRECISIONS, TIMELINE_HOP_S, TIMELINE_WINDOW_S
+from deepfake.models.choices import (
+    BACKENDS,
+    CHANNELS,
+    EXPORTED,
+    MIN_DURATION_S,
+    PRECISIONS,
+    TIMELINE_HOP_S,
+    TIMELINE_WINDOW_S,
+)
 
 
 class OptionError(UserError):
@@ -74,7 +82,10 @@ class ScoringOptions:
     )
     layers: int | None = _option(None, "use only this many encoder layers, counted from the bottom", type=int)
     backend: str = _option(
-        "torch", "what runs the model: torch, or onnx or openvino for a folder that --export wrote", choices=BACKENDS
+        "auto",
+        "what runs the model: auto (default; onnxruntime on a CPU where the model comes with a graph beside its "
+        "weights, as the shipped one does, else torch), torch, or onnx or openvino for a folder that --export wrote",
+        choices=BACKENDS,
     )
     timeline_window_s: float = _option(
         TIMELINE_WINDOW_S,
@@ -102,15 +113,14 @@ class ScoringOptions:
         for name, value, known in known_values:
             if value not in known:
                 raise OptionError(name, f"is {value}; expected one of {', '.join(known)}")
-        if self.backend != "torch":
-            if self.model is None:
-                raise OptionError("backend", f"{self.backend} needs a model: give a folder written by --export")
-            if self.precision != "fp32" or self.layers is not None:
-                raise OptionError(
-                    "backend",
-                    f"{self.backend} runs a model as it was exported; choose precision and layers before exporting, or "
-                    "with the backend torch",
-                )
+        if self.backend == "openvino" and self.model is None:
+            raise OptionError("backend", "openvino needs a model: give a folder written by --export")
+        if self.backend in EXPORTED and (self.precision != "fp32" or self.layers is not None):
+            raise OptionError(
+                "backend",
+                f"{self.backend} runs a model as it was exported; choose precision and layers before exporting, or "
+                "with the backend torch",
+            )
         if self.timeline_window_s and self.timeline_window_s < MIN_DURATION_S:
             raise OptionError(
                 "timeline_window_s", f"is {self.timeline_window_s:g}; expected at least {MIN_DURATION_S} s, or 0"

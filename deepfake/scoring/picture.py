@@ -13,14 +13,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from deepfake.audio.files import readable_name
+from deepfake.pages.style import FAKE, REAL, SILENT
 from deepfake.scoring.engine import Result
 from deepfake.scoring.result import Score
 from deepfake.scoring.timeline import BIN_S
+from deepfake.text import fake_probability
 
 _COLUMNS = 1600  # at most so many strokes, whatever the length
-_SILENT = "#b8b8b8"
 # Blue to red through grey, of similar lightness at both ends: readable without colour vision for red and green.
-_SCALE = LinearSegmentedColormap.from_list("real-fake", ["#2166ac", "#8c8cb4", "#b2182b"])
+_SCALE = LinearSegmentedColormap.from_list("real-fake", [REAL, "#8c8cb4", FAKE])
 
 
 def draw(path: Path, title: str, row: Score, result: Result, curve: np.ndarray) -> None:
@@ -43,7 +44,7 @@ def draw(path: Path, title: str, row: Score, result: Result, curve: np.ndarray) 
     figure = Figure(figsize=(12, 4.6), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     wave, evidence = figure.subplots(2, 1, sharex=True, height_ratios=(1, 1.2))
-    colours = np.where(np.isnan(chance)[:, None], matplotlib.colors.to_rgba(_SILENT), _SCALE(np.nan_to_num(chance)))
+    colours = np.where(np.isnan(chance)[:, None], matplotlib.colors.to_rgba(SILENT), _SCALE(np.nan_to_num(chance)))
     strokes_xy = [[(x, -y), (x, y)] for x, y in zip(seconds, loudness, strict=True)]
     wave.add_collection(LineCollection(strokes_xy, colors=colours, linewidths=1.0))
     limit = float(loudness.max()) * 1.05 or 1.0
@@ -72,8 +73,8 @@ def _at(curve: np.ndarray, bins: int, edges: np.ndarray) -> np.ndarray:
     padded[: min(bins, len(curve))] = curve[:bins]
     known = ~np.isnan(padded)
     total, count = np.add.reduceat(np.where(known, padded, 0.0), edges), np.add.reduceat(known.astype(float), edges)
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        return 1 / (1 + np.exp(-total / count))
+    with np.errstate(invalid="ignore"):
+        return fake_probability(total / count)  # NaN where no bin is known
 
 
 def _clock(seconds: float, duration_s: float) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from deepfake.errors import UserError
 from deepfake.models.choices import EXPORTED
 from deepfake.scoring.outputs import record_path
+from deepfake.text import write_json
 from deepfake.version import project_version
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ class Record:
         window_s, hop_s: how recordings are cut, in seconds.
         threshold, real_below: as probabilities, see `deepfake.scoring.decision.Decision`.
         operating_point: the one asked for; None: the threshold that is stored or was given.
-        precision, layers, backend, channels: as in `deepfake.scoring.options.ScoringOptions`.
+        precision, layers, channels: as in `deepfake.scoring.options.ScoringOptions`.
+        backend: what ran the model: torch, onnx or openvino.
     """
 
     version: str
@@ -72,7 +74,7 @@ class Record:
             operating_point=decision.name,
             precision=options.precision,
             layers=options.layers,
-            backend=options.backend,
+            backend=detector.backend,
             channels=options.channels,
         )
 
@@ -96,11 +98,7 @@ class Record:
 
     def write(self, rows: Path) -> None:
         """Write it beside a file of rows, in one step."""
-        path = record_path(rows)
-        unfinished = path.with_name(path.name + ".tmp")
-        text = json.dumps({"format": _FORMAT, "rows_of": rows.name, **asdict(self)}, indent=2, ensure_ascii=False)
-        unfinished.write_text(text + "\n", encoding="utf-8")
-        unfinished.replace(path)
+        write_json(record_path(rows), {"format": _FORMAT, "rows_of": rows.name, **asdict(self)})
 
     def require_same(self, rows: Path) -> None:
         """Refuse to add to rows that something else made.

@@ -11,9 +11,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
-import torch
-from torch import distributed
-
 from deepfake.errors import UserError
 from deepfake.scoring.outputs import files_of, parts, record_path
 from deepfake.scoring.record import Record
@@ -45,6 +42,8 @@ def this_shard(environment: Mapping[str, str] = os.environ) -> Shard | None:
 
 def local_device(shard: Shard, environment: Mapping[str, str] = os.environ) -> str | None:
     """The accelerator of this process on its machine; None for the default."""
+    import torch
+
     if not torch.cuda.is_available():
         return None
     return f"cuda:{int(environment.get('LOCAL_RANK', shard.index)) % torch.cuda.device_count()}"
@@ -62,6 +61,8 @@ def earlier_rows(output: Path) -> list[Path]:
 
 def meet(shard: Shard) -> None:
     """Wait here for the other processes, for as long as they take; one that dies ends all through its launcher."""
+    from torch import distributed  # here alone: a process that is alone need not wait for PyTorch
+
     if not distributed.is_initialized():
         distributed.init_process_group("gloo", rank=shard.index, world_size=shard.count, timeout=timedelta(days=30))
     distributed.barrier()

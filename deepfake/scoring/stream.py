@@ -9,12 +9,12 @@ import soxr
 
 from deepfake.audio.decode import SAMPLING_RATE, AudioError
 from deepfake.audio.windows import Window, in_pieces
-from deepfake.models.forward import WindowScore
-from deepfake.models.precision import sigmoid
+from deepfake.models.windows import WindowScore
 from deepfake.scoring.detector import Detector
 from deepfake.scoring.engine import Result
 from deepfake.scoring.reading import Reading, SpeechWindows
 from deepfake.scoring.result import Score
+from deepfake.text import fake_probability
 
 
 @dataclass(frozen=True)
@@ -155,4 +155,4 @@ class StreamingDetector:
         self._updated = self._reading.track.samples
         newest = result.scored[-1]
         times = newest.start / SAMPLING_RATE, newest.stop / SAMPLING_RATE
-        return Verdict(self._detector.row(result), *times, sigmoid(newest.logit), provisional)
+        return Verdict(self._detector.row(result), *times, fake_probability(newest.logit), provisional)

@@ -9,7 +9,8 @@ import numpy as np
 from deepfake.audio.vad import FRAME_SAMPLES
 from deepfake.audio.windows import Window
 from deepfake.labels import LABELS
-from deepfake.models.forward import WindowScore
+from deepfake.models.windows import WindowScore
+from deepfake.text import fake_probability
 
 BIN_SAMPLES = 320  # 20 ms at 16 kHz, the frame of most speech encoders
 BIN_S = 0.02
@@ -141,8 +142,7 @@ def segments(logits: np.ndarray, threshold: float) -> list[Segment]:
         logits: smoothed, of shape (bins,); NaN separates stretches.
         threshold: as a probability.
     """
-    with np.errstate(over="ignore"):
-        probabilities = 1 / (1 + np.exp(-logits))
+    probabilities = fake_probability(logits)
     classes = np.where(np.isnan(logits), -1, probabilities >= threshold).astype(int)
     minimum = round(MIN_SEGMENT_S / BIN_S)
     found: list[list[int]] = []  # start, stop, class

@@ -16,6 +16,7 @@ from deepfake.scoring.engine import Result
 from deepfake.scoring.result import Score
 from deepfake.scoring.timeline import BIN_S, Segment, Timeline, segments
 from deepfake.scoring.timeline_page import TimelinePage
+from deepfake.text import fake_probability
 
 _VALUES_A_LINE = 500
 
@@ -113,10 +114,8 @@ def _write_json(file: TextIO, row: Score, result: Result, curve: np.ndarray, fou
     }  # fmt: skip
     file.write(json.dumps(head, ensure_ascii=False, indent=1)[:-2])
     bins = len(timeline.contributions)
-    with np.errstate(over="ignore"):
-        probabilities = 1 / (1 + np.exp(-curve))
     _write_list(file, "seconds", np.arange(bins) * BIN_S, "%.2f")
-    _write_list(file, "fake_probability_at", probabilities, "%.6g")
+    _write_list(file, "fake_probability_at", fake_probability(curve), "%.6g")
     _write_list(file, "evidence", timeline.logits, "%.9g")
     _write_list(file, "contribution", timeline.contributions, "%.12g")
     file.write("\n}\n")

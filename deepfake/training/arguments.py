@@ -8,7 +8,6 @@ import sys
 from argparse import ArgumentDefaultsHelpFormatter, Namespace
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,9 +16,9 @@ from transformers import HfArgumentParser, TrainingArguments
 from transformers.trainer_utils import SchedulerType
 
 from deepfake.errors import UserError
-from deepfake.training.following import require_reporters
+from deepfake.training.callbacks import require_reporters
 from deepfake.training.objective import REPORTED
-from deepfake.training.recipe import Recipe, RecipeArguments, nearest_name
+from deepfake.training.recipe import Recipe, RecipeArguments, nearest_name, read_recipe
 from deepfake.version import add_version
 
 # Mappings in the YAML that are passed on whole; on the command line: --set architecture.hidden_size=64
@@ -49,10 +48,10 @@ Fine-tune any transformers audio-classification model into a real/fake speech de
   accelerate launch train_wav2vec2.py --config configs/wav2vec2_xlsr.yaml --dataset DIR --output_dir OUT
   python train_wav2vec2.py --config configs/wav2vec2_xlsr.yaml --plan
 
-The YAML is the record of the experiment; any key in it can be overridden here, and every option of transformers'
-TrainingArguments is accepted in both. OUT ends up holding the best checkpoint by validation ROC-AUC with its decision
-threshold, README.md (the model card), results.json and the scores behind every number. A run that was killed goes on
-when the same command is given again.
+The YAML is the record of the experiment. It may extend another one, and any key in it can be overridden here. Every
+option of transformers' TrainingArguments is accepted in both. OUT ends up holding the best checkpoint by validation
+ROC-AUC with its decision threshold, README.md (the model card), results.json and the scores behind every number. A run
+that was killed goes on when the same command is given again.
 
 exit status: 0 done; 2 nothing done (wrong key, value or folder); 130 interrupted, and the same command goes on.
 `accelerate launch` and torchrun turn everything that is not 0 into 1, with --quiet too: a script that has to tell these
@@ -167,7 +166,7 @@ def _plateau(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_yaml(path: str, known: Iterable[str]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    content = _content(path)
+    content = read_recipe(path)
     mappings = {key: content.pop(key, None) or {} for key in MAPPING_KEYS}
     for key in FLATTENED_KEYS:
         for name, value in (content.pop(key, None) or {}).items():
@@ -180,27 +179,6 @@ def _read_yaml(path: str, known: Iterable[str]) -> tuple[dict[str, Any], dict[st
             raise UserError(f"unknown key {key} in {path}{nearest}")
     # A number such as 3e-5 is a string in YAML 1.1; argparse converts string defaults as it does arguments.
     return content, mappings
-
-
-def _content(path: str, inner: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """What a YAML file holds, on top of the one beside it that its `extends:` names; mappings are joined key by key."""
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read the config {path} ({error.strerror}); shipped ones are in configs/") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds no keys; expected a mapping such as `learning_rate: 3e-5`")
-    base = content.pop("extends", None)
-    if base is None:
-        return content
-    place = Path(path).resolve()
-    if place in inner:
-        raise UserError(f"{path} extends itself")
-    below = _content(str(place.parent / str(base)), (*inner, place))
-    joined = {k: below[k] | v for k, v in content.items() if isinstance(v, dict) and isinstance(below.get(k), dict)}
-    return below | content | joined
 
 
 def _apply_set(mappings: dict[str, dict[str, Any]], settings: list[str]) -> dict[str, dict[str, Any]]:

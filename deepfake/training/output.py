@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ from deepfake.architectures.compact import CompactForAudioClassification
 from deepfake.errors import UserError
 from deepfake.hub import first_line
 from deepfake.judging.run import RESULTS, RunRecord, write_run
-from deepfake.training.recipe import Recipe
+from deepfake.text import write_text
+from deepfake.training.recipe import Recipe, plain, resolved_yaml
 from deepfake.training.search.options import ARCHITECTURE_FILE, PICTURE_FILE, STATE_FILE
 from deepfake.training.stacked.options import STATE as STACKED_STATE
 
@@ -45,13 +45,13 @@ def prepare_output(recipe: Recipe) -> str | None:
         if not Path(asked, "trainer_state.json").is_file():
             raise UserError(f"--resume_from_checkpoint {asked} is not a checkpoint (no trainer_state.json in it)")
         checkpoint = str(asked)
-    elif (checkpoint or (folder / STACKED_STATE).is_file()) and _recorded(folder) != _normalised(recipe.values):
+    elif (checkpoint or (folder / STACKED_STATE).is_file()) and _recorded(folder) != plain(recipe.values):
         raise UserError(
             f"{folder} holds an unfinished run of another recipe or dataset (see {RECIPE_FILE} there); "
             "give another --output_dir, or --overwrite to discard it"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / RECIPE_FILE).write_text(yaml.safe_dump(_normalised(recipe.values), sort_keys=True), encoding="utf-8")
+    write_text(folder / RECIPE_FILE, resolved_yaml(recipe.values))
     return checkpoint
 
 
@@ -123,7 +123,3 @@ def _last_complete_checkpoint(folder: Path) -> str | None:
 def _recorded(folder: Path) -> dict[str, Any] | None:
     path = folder / RECIPE_FILE
     return yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None
-
-
-def _normalised(values: dict[str, Any]) -> dict[str, Any]:
-    return json.loads(json.dumps(values, default=str))

@@ -17,7 +17,7 @@ from deepfake.audio.decode import SAMPLING_RATE
 from deepfake.models.freeze import count_parameters, on_meta
 from deepfake.training.lora import limit_training
 from deepfake.training.model import build_model, load_feature_extractor
-from deepfake.training.recipe import Recipe
+from deepfake.training.recipe import Recipe, resolved_yaml
 
 _ADAPTER, _ADAPTED = ".lora_", ".base_layer."  # parts of their names that peft gives the parameters
 _LAYER = re.compile(r"^((?:.*\.)?layers?)\.(\d+)\.")
@@ -54,7 +54,8 @@ def describe_plan(config: PreTrainedConfig, recipe: Recipe) -> str:
     text = format_plan(model, cost, f"one step of {clips} clips of at most {seconds:g} s")
     if recipe.search and "genotype" not in recipe.architecture:
         text += "\nits layers are searched for first; shown are those that a model without a search gets"
-    return text
+    whole = resolved_yaml(recipe.values).rstrip()
+    return f"{text}\n\nthe whole recipe, with what it extends and every override:\n\n{whole}"
 
 
 def module_rows(model: nn.Module) -> list[ModuleRow]:

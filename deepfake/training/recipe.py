@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import yaml
 from transformers import TrainingArguments
 
+from deepfake.errors import UserError
 from deepfake.models.freeze import FreezePlan
 
 
@@ -143,6 +147,47 @@ class Recipe:
     values: dict[str, Any]
     precision: str
     push_to_hub: bool
+
+
+def read_recipe(path: str | Path, _above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """What a YAML file holds, on top of the one that its `extends:` names; mappings are joined key by key.
+
+    Args:
+        path: the file. What it extends is named as seen from its folder.
+
+    Raises:
+        UserError: a file that cannot be read or is not a mapping, or a file that extends itself through others.
+    """
+    place = Path(path).resolve()
+    if place in _above:
+        raise UserError(f"{path} extends itself: {' extends '.join(p.name for p in (*_above, place))}")
+    try:
+        content = yaml.safe_load(place.read_text(encoding="utf-8"))
+    except OSError as error:
+        asked = f", which {_above[-1].name} extends" if _above else "; shipped ones are in configs/"
+        raise UserError(f"cannot read the config {path} ({error.strerror}){asked}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds no keys; expected a mapping such as `learning_rate: 3e-5`")
+    base = content.pop("extends", None)
+    if base is None:
+        return content
+    if not isinstance(base, str):
+        raise UserError(f"{path} extends {base}; expected the name of one YAML file")
+    below = read_recipe(place.parent / base, (*_above, place))
+    joined = {k: below[k] | v for k, v in content.items() if isinstance(v, dict) and isinstance(below.get(k), dict)}
+    return below | content | joined
+
+
+def resolved_yaml(values: Mapping[str, Any]) -> str:
+    """A resolved recipe as the one YAML file that has it all."""
+    return yaml.safe_dump(plain(values), sort_keys=True)
+
+
+def plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values as YAML and JSON keep them, so that what was written can be compared with what is asked for."""
+    return json.loads(json.dumps(values, default=str))
 
 
 def nearest_name(name: str, known: Iterable[str]) -> str:

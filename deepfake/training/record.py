@@ -19,8 +19,8 @@ from deepfake.judging.judge import facts
 from deepfake.judging.record import ClipFacts
 from deepfake.judging.run import DataFacts, ModelFacts, Module, RunFacts, TrainingFacts
 from deepfake.models.freeze import count_parameters
+from deepfake.training.callbacks import Padding, describe_padding
 from deepfake.training.data import shared_sources
-from deepfake.training.padding import describe_padding
 from deepfake.training.plan import module_rows
 from deepfake.training.recipe import Recipe, public_values
 
@@ -99,7 +99,7 @@ def _preparation(dataset: str) -> dict[str, Any] | None:
     return {key: report[key] for key in ("options", "versions") if key in report} or None
 
 
-def _describe_padding(recipe: Recipe, trainer: Trainer) -> dict[str, Any] | None:
+def _describe_padding(recipe: Recipe, trainer: Trainer) -> Padding | None:
     """None for models of one fixed input length."""
     if trainer.padding is None:
         return None

@@ -19,15 +19,21 @@ from transformers import (
 )
 
 from deepfake.channels.augment import load_augmentation
-from deepfake.metrics.definitions import detection_metrics
+from deepfake.metrics.hub_metric import DetectionMetric
 from deepfake.models.inputs import has_fixed_length
 from deepfake.models.one_dnn import use_one_dnn
+from deepfake.training.callbacks import (
+    PaddingMeter,
+    StopAfter,
+    StopOnInterrupt,
+    follow_progress,
+    out_of_memory,
+    require_finite,
+)
 from deepfake.training.collator import Collator, EpochOfCollator
-from deepfake.training.following import StopAfter, StopOnInterrupt, follow_progress, out_of_memory, require_finite
 from deepfake.training.layer_rates import decayed_groups
 from deepfake.training.objective import REPORTED, Objective, balanced_weights
 from deepfake.training.packing import pack_clips
-from deepfake.training.padding import PaddingMeter
 from deepfake.training.prefix import PrefixCache, silence_prefix_dropout, starting_from_cache
 from deepfake.training.recipe import Recipe
 from deepfake.training.sampling import BalancedSampler, balanced_sampler
@@ -155,5 +161,7 @@ def fake_logits(predictions: np.ndarray | tuple[np.ndarray, ...]) -> np.ndarray:
 
 def ranking_metrics(prediction: EvalPrediction) -> dict[str, float]:
     """Metrics of one evaluation; the class metrics are at fake_probability 0.5, before a threshold is chosen."""
-    metrics = detection_metrics(fake_logits(prediction.predictions), prediction.label_ids, threshold=0.0)
+    metric = DetectionMetric(keep_in_memory=True)
+    scores = fake_logits(prediction.predictions)
+    metrics = metric.compute(predictions=scores, references=prediction.label_ids, threshold=0.0)
     return {name: metrics[name] for name in REPORTED if metrics[name] is not None}

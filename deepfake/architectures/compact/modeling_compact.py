@@ -66,17 +66,35 @@ class CompactForAudioClassification(CompactPreTrainedModel):
     def summary(self, samples: Tensor) -> Tensor:
         """One clip, shape (samples,) at 16 kHz, as the vector of shape (2 pooled_width,) that the head reads."""
         with _without_autocast(samples.device):
-            mel = log_mel(levelled(samples, self.config), self.mel_filters.float(), self.config)
-            frames = self._convolutions(mel[None])[0].T
-            count, size = frames.shape[0], self.config.block_frames
-            missing = (size - count % size) % size  # in this form it can be exported
-            blocks = functional.pad(frames, (0, 0, 0, missing)).unflatten(0, (-1, size))
-            heard = (torch.arange(count + missing, device=frames.device) < count).unflatten(0, (-1, size))
-            blocks = blocks + positions(size, frames.shape[1], frames.device)
-            stages = [blocks]
-            for layer in self.layers:
-                stages.append(layer(stages[-1], heard))
-            return self.pooling([stage.flatten(0, 1)[:count] for stage in stages])
+            return self.pooling(self.stages(samples))
+
+    def stages(self, samples: Tensor) -> list[Tensor]:
+        """The frames of one clip after the convolutions and after each layer, each of shape (frames, channels)."""
+        mel = log_mel(levelled(samples, self.config), self.mel_filters.float(), self.config)
+        frames = self._convolutions(mel[None])[0].T.contiguous()  # or every layer would add up two orders
+        size = self.config.block_frames
+        if torch.compiler.is_compiling():
+            return self._stages_of_padded(frames, size)
+        whole = frames.shape[0] // size * size
+        # Whole blocks together and what is left by itself: nothing is padded, so that nothing has to be masked.
+        parts = [frames[:whole].unflatten(0, (-1, size)), frames[None, whole:]]
+        found = [self._layered(blocks) for blocks in parts if blocks.numel()]
+        return [torch.cat([blocks.flatten(0, 1) for blocks in stage]) for stage in zip(*found, strict=True)]
+
+    def _stages_of_padded(self, frames: Tensor, size: int) -> list[Tensor]:
+        """The same in one fixed sequence of operations, as an exported file needs it: the last block is filled up."""
+        count = frames.shape[0]
+        missing = (size - count % size) % size
+        blocks = functional.pad(frames, (0, 0, 0, missing)).unflatten(0, (-1, size))
+        heard = (torch.arange(count + missing, device=frames.device) < count).unflatten(0, (-1, size))
+        return [stage.flatten(0, 1)[:count] for stage in self._layered(blocks, heard)]
+
+    def _layered(self, blocks: Tensor, heard: Tensor | None = None) -> list[Tensor]:
+        """Blocks of frames, (blocks, frames, channels), with their positions, and what each layer makes of them."""
+        stages = [blocks + positions(*blocks.shape[1:], blocks.device)]
+        for layer in self.layers:
+            stages.append(layer(stages[-1], heard))
+        return stages
 
     def forward(
         self,

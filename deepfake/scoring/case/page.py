@@ -8,11 +8,11 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from deepfake.pages.style import FAKE, REAL
+from deepfake.pages.page import INDEX_PLACE, page_start, with_index
 from deepfake.scoring.case.record import Case, Curve, Finding
 
 _WIDTH, _WAVE, _CHANCE, _GUTTER = 800, 70, 110, 22  # of a picture, its two panels, and the room for its axis
-_TONES = {"fake": "fake", "real": "real", "uncertain": "open"}
+_TONES = {"fake": "fake", "real": "real", "uncertain": "unsure"}
 _MOST_PASSAGES = 12
 
 
@@ -27,21 +27,22 @@ def case_page(case: Case, digest: str) -> str:
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters |= {"share": _share, "percent": _percent, "bytes": _bytes, "clock": _clock}
-    return environment.get_template("page.html").render(
+    body = environment.get_template("page.html").render(
         case=case,
         digest=digest,
         picture=lambda found: _picture(found, case.decided.threshold),
         tone=_tone,
         name_of=_name_of,
         passages=_worth_hearing,
-        real_colour=REAL,
-        fake_colour=FAKE,
+        index_place=Markup(INDEX_PLACE),
     )
+    # No script: a page that is evidence does nothing by itself.
+    return with_index(page_start(case.title) + body + "</main></body></html>\n")
 
 
 def _tone(found: Finding) -> str:
     """The class of a verdict's colour. What the words leave open is not coloured by the threshold."""
-    return "open" if found.headline == "cannot tell" else _TONES.get(found.prediction or "", "open")
+    return "unsure" if found.headline == "cannot tell" else _TONES.get(found.prediction or "", "unsure")
 
 
 def _name_of(found: Finding) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from deepfake.architectures.baselines.backbone_darts_lstm import OPERATIONS
 from deepfake.errors import UserError
@@ -11,6 +12,50 @@ from deepfake.errors import UserError
 # In the output folder; the state of an unfinished search carries a checksum of what was asked for.
 ARCHITECTURE_FILE, PICTURE_FILE, STATE_FILE = "architecture.json", "architecture.png", "search-*.pt"
 SKIP = "identity"  # the operation that leaves a layer out
+
+
+class Layer(TypedDict):
+    """A layer that was kept: its operation, and its width where that is recurrent."""
+
+    operation: str
+    hidden_size: NotRequired[int]
+
+
+class Genotype(TypedDict):
+    """A network as `DartsLstm` takes it and as a checkpoint's config keeps it."""
+
+    width: int
+    layers: list[Layer]
+    dropout: float
+
+
+class Epoch(TypedDict):
+    """What one epoch of a search came to; the architecture has no loss in the warm-up."""
+
+    epoch: int
+    weight_loss: float
+    architecture_loss: NotRequired[float]
+    entropy: dict[str, float]  # by kind of decision, 0 to 1
+    weights: dict[str, list[float]]  # of every choice, by decision
+
+
+class Half(TypedDict):
+    """How many clips and recordings one half of the training split has."""
+
+    clips: int
+    recordings: int
+
+
+class Found(TypedDict):
+    """architecture.json: what was found, how the search came to it, and what it was asked."""
+
+    genotype: Genotype
+    weights: dict[str, list[float]]
+    path: list[int]
+    history: list[Epoch]
+    halves: dict[str, Half]
+    asked: dict[str, Any]  # the parts of the recipe that the outcome depends on
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -43,7 +88,7 @@ class SearchOptions:
     architecture_weight_decay: float = 1e-3
 
 
-def search_options(mapping: dict[str, Any]) -> SearchOptions:
+def search_options(mapping: Mapping[str, Any]) -> SearchOptions:
     """Check and convert the mapping.
 
     Raises:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from deepfake.pages.style import CURVES, GRID, INK, MUTED, REAL, STYLE
-from deepfake.training.search.options import SearchOptions
+from deepfake.training.search.options import Epoch, Found, Genotype, Layer, SearchOptions
 
 
-def draw_architecture(path: Path, found: dict[str, Any], options: SearchOptions) -> None:
+def draw_architecture(path: Path, found: Found, options: SearchOptions) -> None:
     """Write a PNG: the network on the left, the weights of all choices in the middle, their entropy on the right.
 
     Args:
@@ -28,7 +27,7 @@ def draw_architecture(path: Path, found: dict[str, Any], options: SearchOptions)
         figure.savefig(path, dpi=130, metadata={"Software": None})
 
 
-def _chain(axes: Axes, genotype: dict[str, Any]) -> None:
+def _chain(axes: Axes, genotype: Genotype) -> None:
     width = genotype["width"]
     steps = [f"linear {width}", *(_name(layer) for layer in genotype["layers"]), "mean over frames"]
     steps += [f"linear {width}, dropout {genotype['dropout']:g}", "real / fake"]
@@ -43,7 +42,7 @@ def _chain(axes: Axes, genotype: dict[str, Any]) -> None:
     axes.axis("off")
 
 
-def _choices(axes: Axes, found: dict[str, Any], options: SearchOptions) -> None:
+def _choices(axes: Axes, found: Found, options: SearchOptions) -> None:
     """One row a decision: its choices, shaded by weight; the strongest is printed bold, kept layers first in ink."""
     names = _decisions(options)
     for y, (decision, label, choices) in enumerate(names):
@@ -60,7 +59,7 @@ def _choices(axes: Axes, found: dict[str, Any], options: SearchOptions) -> None:
     axes.axis("off")
 
 
-def _entropy(axes: Axes, history: list[dict[str, Any]], warmup_epochs: int) -> None:
+def _entropy(axes: Axes, history: list[Epoch], warmup_epochs: int) -> None:
     epochs = [entry["epoch"] for entry in history]
     for colour, kind in zip(CURVES, history[0]["entropy"], strict=False):
         values = [entry["entropy"][kind] for entry in history]
@@ -83,6 +82,6 @@ def _decisions(options: SearchOptions) -> list[tuple[str, str, list[str]]]:
     return [*rows, ("dropout", "dropout", [f"{rate:g}" for rate in options.dropouts])]
 
 
-def _name(layer: dict[str, Any]) -> str:
+def _name(layer: Layer) -> str:
     size = layer.get("hidden_size")
     return f"{layer['operation'].upper()} {size}" if size else "convolution, 3 frames"

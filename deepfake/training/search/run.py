@@ -23,7 +23,15 @@ from deepfake.training.collator import Collator
 from deepfake.training.model import load_feature_extractor, load_model
 from deepfake.training.objective import Objective, balanced_weights
 from deepfake.training.recipe import Recipe
-from deepfake.training.search.options import ARCHITECTURE_FILE, PICTURE_FILE, STATE_FILE, SearchOptions, search_options
+from deepfake.training.search.options import (
+    ARCHITECTURE_FILE,
+    PICTURE_FILE,
+    STATE_FILE,
+    Found,
+    Genotype,
+    SearchOptions,
+    search_options,
+)
 from deepfake.training.search.picture import draw_architecture
 from deepfake.training.search.search import Batch, Batches, search, split_in_halves
 from deepfake.training.search.supernet import Supernet
@@ -47,9 +55,7 @@ def with_architecture(recipe: Recipe, dataset: DatasetDict) -> Recipe:
     found = _read(folder / ARCHITECTURE_FILE)
     if found is None or found["asked"] != asked:
         state = folder / STATE_FILE.replace("*", f"{zlib.crc32(json.dumps(asked).encode()):08x}")
-        begun = time.perf_counter()
-        found = {"asked": asked} | _search(recipe, options, dataset["train"], state)
-        found["seconds"] = round(time.perf_counter() - begun, 1)
+        found = _search(recipe, options, dataset["train"], state, asked)
         write_json(folder / ARCHITECTURE_FILE, found)
         draw_architecture(folder / PICTURE_FILE, found, options)
     return _with_genotype(recipe, found["genotype"])
@@ -63,7 +69,8 @@ def search_facts(recipe: Recipe, folder: Path) -> dict[str, Any] | None:
     return {key: found[key] for key in ("genotype", "weights", "halves", "seconds")}
 
 
-def _search(recipe: Recipe, options: SearchOptions, train: Dataset, state: Path) -> dict[str, Any]:
+def _search(recipe: Recipe, options: SearchOptions, train: Dataset, state: Path, asked: dict[str, Any]) -> Found:
+    begun = time.perf_counter()
     training, own = recipe.training, recipe.arguments
     set_seed(training.seed)
     model = load_model(_with_genotype(recipe, {"width": options.width, "layers": [], "dropout": 0.0}))
@@ -84,7 +91,7 @@ def _search(recipe: Recipe, options: SearchOptions, train: Dataset, state: Path)
         name: {"clips": len(rows), "recordings": len({columns["source"][row] or row for row in rows})}
         for name, rows in zip(("weights", "architecture"), halves, strict=True)
     }
-    return asdict(result) | {"halves": sizes}
+    return Found(**asdict(result), halves=sizes, asked=asked, seconds=round(time.perf_counter() - begun, 1))
 
 
 def _batches(
@@ -100,7 +107,7 @@ def _batches(
     return of_epoch
 
 
-def _with_genotype(recipe: Recipe, genotype: dict[str, Any]) -> Recipe:
+def _with_genotype(recipe: Recipe, genotype: Genotype) -> Recipe:
     return replace(recipe, architecture=recipe.architecture | {"genotype": genotype})
 
 
@@ -111,7 +118,7 @@ def _asked(recipe: Recipe, train: Dataset) -> dict[str, Any]:
     return json.loads(json.dumps(values, default=str)) | {"clips": len(train), "clips_crc32": clips}
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _read(path: Path) -> Found | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 

@@ -20,7 +20,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from deepfake.errors import UserError
 from deepfake.groups import connected_groups
 from deepfake.labels import LABELS
-from deepfake.training.search.options import SearchOptions
+from deepfake.training.search.options import Epoch, Genotype, SearchOptions
 from deepfake.training.search.supernet import Supernet
 
 Batch = dict[str, Tensor]
@@ -38,10 +38,10 @@ class SearchResult:
         history: per epoch the losses on both halves, the entropies and the weights.
     """
 
-    genotype: dict[str, Any]
+    genotype: Genotype
     weights: dict[str, list[float]]
     path: list[int]
-    history: list[dict[str, Any]] = field(default_factory=list)
+    history: list[Epoch] = field(default_factory=list)
 
 
 def search(
@@ -164,13 +164,13 @@ def _numbers(supernet: Supernet) -> dict[str, list[float]]:
     return {name: [round(float(w), 6) for w in weight.detach()] for name, weight in supernet.weights().items()}
 
 
-def _line(entry: dict[str, Any], epochs: int) -> str:
+def _line(entry: Epoch, epochs: int) -> str:
     losses = ", ".join(f"{name.replace('_', ' ')} {entry[name]:.4f}" for name in entry if name.endswith("_loss"))
     entropy = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in entry["entropy"].items())
     return f"search epoch {entry['epoch']} of {epochs}: {losses}; entropy of {entropy}"
 
 
-def _keep(path: Path | None, kept: dict[str, Any], history: list[dict[str, Any]]) -> None:
+def _keep(path: Path | None, kept: dict[str, Any], history: list[Epoch]) -> None:
     if path is None:
         return
     states = {name: part.state_dict() for name, part in kept.items()}
@@ -179,7 +179,7 @@ def _keep(path: Path | None, kept: dict[str, Any], history: list[dict[str, Any]]
     os.replace(draft, path)
 
 
-def _restore(path: Path | None, kept: dict[str, Any]) -> list[dict[str, Any]]:
+def _restore(path: Path | None, kept: dict[str, Any]) -> list[Epoch]:
     if path is None or not path.exists():
         return []
     states = torch.load(path, weights_only=True)

@@ -8,14 +8,13 @@ part of the channels goes through the candidates, and that edges have weights of
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from deepfake.architectures.baselines.backbone_darts_lstm import RECURRENT, Embedding, Operation, Stem
 from deepfake.architectures.baselines.pooling_spectrogram import masked_mean
-from deepfake.training.search.options import SKIP, SearchOptions
+from deepfake.training.search.options import SKIP, Genotype, SearchOptions
 
 
 class MixedLayer(nn.Module):
@@ -115,7 +114,7 @@ class Supernet(nn.Module):
             state = best[f"input_{state - 1}"]
         return path[::-1]
 
-    def genotype(self) -> dict[str, Any]:
+    def genotype(self) -> Genotype:
         """The strongest choice of every decision, as `DartsLstm` takes it."""
         best = {name: int(weight.argmax()) for name, weight in self.weights().items()}
         layers = []

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from datasets import Dataset
 
-from deepfake.channels.telephone import telephone
+from deepfake.channels.lines import telephone
 from deepfake.judging.clips import ScoredClips
 from deepfake.judging.judge import RESAMPLES, Judge, measure_set, part
 from deepfake.judging.record import FAKE_LOGIT, VALIDATION, JudgedSet, Part, Threshold

@@ -1,4 +1,4 @@
-"""Edits in time: faster or slower, edges trimmed, silence in front."""
+"""Edits: faster or slower, other pitch, edges trimmed, silence in front, and SpecAugment's masks on the waveform."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import soxr
 from deepfake.audio.decode import SAMPLING_RATE
 
 _FRAME = SAMPLING_RATE // 100
+_MEL_BINS = 128
 
 
 def speed(samples: np.ndarray, factor: float) -> np.ndarray:
@@ -44,3 +45,31 @@ def pitch(samples: np.ndarray, semitones: float) -> np.ndarray:
     stretch.preset(1, float(SAMPLING_RATE))
     stretch.setTransposeSemitones(semitones)
     return stretch.process(np.ascontiguousarray(samples[None], dtype=np.float32))[0]
+
+
+def mask_time(samples: np.ndarray, rng: np.random.Generator, longest_s: float) -> np.ndarray:
+    """Silence one stretch of at most `longest_s` seconds; shape (n,) stays."""
+    width = min(int(rng.uniform(0, longest_s) * SAMPLING_RATE), len(samples))
+    start = int(rng.integers(0, len(samples) - width + 1))
+    masked = samples.astype(np.float32, copy=True)
+    masked[start : start + width] = 0.0
+    return masked
+
+
+def mask_frequency(samples: np.ndarray, rng: np.random.Generator, widest_mel_bins: float) -> np.ndarray:
+    """Remove one band of at most `widest_mel_bins` of 128 mel bins (HTK scale, 0 to 8 kHz); shape (n,) stays."""
+    top = _hertz_to_mel(SAMPLING_RATE / 2)
+    width = rng.uniform(0, widest_mel_bins) * top / _MEL_BINS
+    low = rng.uniform(0, top - width)
+    spectrum = np.fft.rfft(samples)
+    hertz = np.fft.rfftfreq(len(samples), 1 / SAMPLING_RATE)
+    spectrum[(hertz >= _mel_to_hertz(low)) & (hertz <= _mel_to_hertz(low + width))] = 0.0
+    return np.fft.irfft(spectrum, len(samples)).astype(np.float32)
+
+
+def _hertz_to_mel(hertz: float) -> float:
+    return 2595.0 * np.log10(1.0 + hertz / 700.0)
+
+
+def _mel_to_hertz(mel: float) -> float:
+    return 700.0 * (10.0 ** (mel / 2595.0) - 1.0)

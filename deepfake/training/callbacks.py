@@ -1,4 +1,4 @@
-"""While a run goes on: one line per log, Ctrl-C that loses nothing, a stop at the first clip that breaks the loss."""
+"""While a run goes on: a line per log, Ctrl-C that loses nothing, a stop where the loss breaks, and padding counted."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import torch
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
+from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from deepfake.errors import UserError
 
 # Those that are a module of the same name, and what else can stand in for one.
 _REPORTERS = {name: (name,) for name in ("trackio", "wandb", "mlflow", "clearml", "neptune", "swanlab", "codecarbon")}
 _REPORTERS |= {"tensorboard": ("tensorboard", "tensorboardX")}
+_PADDING_KEY = "padding_share"
 _NO_MEMORY = ("out of memory", "can't allocate memory")
 _SHOWN = ("loss", "learning_rate", "eval_loss", "eval_roc_auc", "eval_eer", "eval_balanced_accuracy")
 
@@ -143,3 +145,62 @@ def out_of_memory(error: RuntimeError, batch: int, accumulation: int) -> UserErr
         f"--per_device_train_batch_size {max(1, batch // 2)} --gradient_accumulation_steps {accumulation * 2}, then "
         "--gradient_checkpointing true (about a third slower), then a shorter --max_duration_s"
     )
+
+
+class Padding(TypedDict):
+    """How much of the training batches was padding, and what either order of clips would give; shares of samples."""
+
+    share_per_epoch: list[float]
+    layers_skip_it: bool
+    in_random_order: NotRequired[float]
+    grouped_by_length: NotRequired[float]
+
+
+def padding_share(batches: Sequence[Sequence[float]]) -> float:
+    """The share of padded samples when each batch of clips of these lengths is padded to its longest."""
+    padded_to = sum(len(lengths) * max(lengths) for lengths in batches)
+    return 1.0 - sum(map(sum, batches)) / padded_to if padded_to else 0.0
+
+
+class PaddingMeter(TrainerCallback):
+    """Writes each epoch's padding share, as seen by this process, into Trainer's log history, which resuming keeps."""
+
+    def __init__(self) -> None:
+        self._batches: list[Sequence[int]] = []
+
+    def note(self, lengths: Sequence[int]) -> None:
+        """One training batch, by its clips' lengths in samples or frames."""
+        self._batches.append(lengths)
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._batches = []
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self._batches:
+            share = round(padding_share(self._batches), 4)
+            state.log_history.append({_PADDING_KEY: share, "epoch": state.epoch, "step": state.global_step})
+
+
+def describe_padding(
+    history: Sequence[dict[str, Any]], durations_s: Sequence[float] | None, batch: int, longest_s: float, packed: bool
+) -> Padding:
+    """For results.json: measured shares, and those to expect of either order of clips.
+
+    Args:
+        history: Trainer's.
+        durations_s: of all training clips, None when the dataset does not know them.
+        batch: clips padded together.
+        longest_s: longer clips are cropped to this.
+        packed: the transformer layers left the padding out.
+    """
+    shares = [entry[_PADDING_KEY] for entry in history if _PADDING_KEY in entry]
+    found = Padding(share_per_epoch=shares, layers_skip_it=packed)
+    if durations_s:
+        lengths = [min(seconds, longest_s) for seconds in durations_s]
+        generator = torch.Generator().manual_seed(0)
+        shuffled = torch.randperm(len(lengths), generator=generator).tolist()
+        grouped = get_length_grouped_indices([round(1000 * s) for s in lengths], batch, generator=generator)
+        for name, order in (("in_random_order", shuffled), ("grouped_by_length", grouped)):
+            parts = [[lengths[i] for i in order[start : start + batch]] for start in range(0, len(order), batch)]
+            found[name] = round(padding_share(parts), 4)
+    return found
