@@ -31,7 +31,7 @@ from deepfake.scoring.command import execute
 from infer import Detector
 
 STORE = b"jumb\x00\x00\x00\x29jumdc2pa\x00\x11\x00\x10\x80\x00\x00\xaa\x00\x38\x9b\x71\x03c2pa\x00"
-CLAIM = b"\xa1\x6fclaim_generator\x6eVoice Maker/1.2 \x71digitalSourceType\x76trainedAlgorithmicMedia"
+CLAIM = b"\xa1\x6fclaim_generator\x6fVoice Maker/1.2\x71digitalSourceType\x76trainedAlgorithmicMedia"
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_hashes_and_verdicts_are_those_of_the_files(case: Path, recordings: Path
     assert "not decodable" in found["recordings/text.wav"].findings[0].error
     whole = read_case(case)
     stored = json.loads((ROOT / "checkpoints/compact/fingerprint.json").read_text())["sha256"]
-    assert whole.instrument.weights_sha256 == stored
+    assert dict(whole.instrument.files)["model.safetensors"] == stored
     assert whole.decided.fpr[0] == pytest.approx(0.0633, abs=1e-3)
     assert whole.not_examined == NOT_EXAMINED
 

@@ -16,9 +16,6 @@ from deepfake.errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED, UserError
 from deepfake.launch import start_all_processes
 from deepfake.models.checkpoint import DEFAULT_MODEL, default_model, load_checkpoint
 from deepfake.scoring.arguments import Request
-from deepfake.scoring.case.build import examine_files
-from deepfake.scoring.case.files import PAGE, RECORD, altered, read_case, write_case
-from deepfake.scoring.case.verify import verify_recordings
 from deepfake.scoring.detector import Detector
 from deepfake.scoring.engine import Result
 from deepfake.scoring.listing import STDIN, list_files
@@ -86,6 +83,9 @@ def execute(request: Request) -> int:
 
 def write_report(request: Request) -> int:
     """Examine everything that was named, and write the report. 1 where a file could not be scored, 130 after Ctrl-C."""
+    from deepfake.scoring.case.build import examine_files
+    from deepfake.scoring.case.files import PAGE, RECORD, write_case
+
     files = _at_least_one(request)
     told = {"title": request.title} if request.title is not None else {}
     case = examine_files(load_detector(request.scoring), files, date=request.date, **told)
@@ -100,6 +100,9 @@ def write_report(request: Request) -> int:
 
 def verify_report(request: Request) -> int:
     """Check a report, and the recordings against it where they are named; 1 where something is not as it says."""
+    from deepfake.scoring.case.files import PAGE, RECORD, altered, read_case
+    from deepfake.scoring.case.verify import verify_recordings
+
     stated = read_case(request.verify)
     found = altered(request.verify)
     if request.paths:

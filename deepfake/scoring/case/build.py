@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import platform
 from collections.abc import Iterable
 from dataclasses import replace
@@ -28,6 +29,7 @@ from deepfake.version import project_version
 
 _COLUMNS = 400  # of a curve
 _DIGITS = 4  # of probabilities: another machine may differ in later ones
+_DECIDING = (".safetensors", ".onnx", ".bin", ".data", ".xml", ".py")  # weights, graphs, code beside them
 _SOFTWARE = ("torch", "transformers", "numpy", "av", "soxr", "silero-vad", "onnxruntime", "safetensors")
 NOT_EXAMINED = (
     "who speaks, and whether what is said is true",
@@ -99,14 +101,16 @@ def instrument(detector: Detector) -> Instrument:
     """The detector and the software, without a place on this machine. Reads all weights once."""
     made, options = Record.of(detector), detector.options
     folder = Path(made.model)
-    told = {name: getattr(options, name) for name in ("precision", "backend", "channels", "layers")}
-    told |= {"device": str(detector.checkpoint.model.device), "timeline_window_s": options.timeline_window_s}
+    told = {name: getattr(options, name) for name in ("precision", "channels", "layers", "timeline_window_s")}
+    # What runs without PyTorch runs on the processor.
+    told |= {"backend": detector.backend, "device": str(getattr(detector.checkpoint.model, "device", "cpu"))}
     software = {"speech-deepfake-detection": project_version(), "python": platform.python_version()}
     software |= {name: found for name in _SOFTWARE if (found := _version(name)) is not None}
     software |= {name: ".".join(map(str, found)) for name, found in sorted(av.library_versions.items())}
     return Instrument(
         model=folder.resolve().name if folder.is_dir() else made.model,
         weights_sha256=made.model_sha256,
+        files=_hashes(folder),
         class_of_fakes=made.fake_class,
         window_s=made.window_s,
         hop_s=made.hop_s,
@@ -172,6 +176,12 @@ def _curve(result: Result, logits: np.ndarray) -> Curve:
         tuple(np.round(np.maximum.reduceat(peaks, edges).astype(float), 3).tolist()),
         tuple(round(p, 3) if n else None for p, n in zip(shares.tolist(), count.tolist(), strict=True)),
     )
+
+
+def _hashes(folder: Path) -> tuple[tuple[str, str], ...]:
+    """Name and SHA-256 of each file that decides a score; none of a Hub id."""
+    found = sorted(path for path in folder.glob("*") if path.suffix in _DECIDING) if folder.is_dir() else []
+    return tuple((path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in found)
 
 
 def _version(name: str) -> str | None:

@@ -160,7 +160,8 @@ class Instrument:
     """What the recordings were examined with.
 
     Attributes:
-        model: its folder's name or Hub id. weights_sha256: of its weights.
+        model: its folder's name or Hub id. weights_sha256: of its weights, all files of them together.
+        files: name and SHA-256 of each file of weights and code in the folder; empty for a Hub id.
         options: of scoring. software: versions by name.
     """
 
@@ -171,6 +172,7 @@ class Instrument:
     hop_s: float
     options: dict[str, str]
     software: dict[str, str]
+    files: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
