@@ -41,11 +41,20 @@ def verdict(score: Score, decision: Decision, result: Result) -> str:
     lines += _field("operating point", decision.name + (f" ({decision.note})" if decision.note else ""))
     lines += _measured(decision.rates)
     if enough and decision.scale is not None:
-        lines += _field("strength", stated_strength(decision.scale.statement(result.logit)))
+        lines += _field("strength", short_strength(decision.scale.statement(result.logit)))
     lines += _field("windows", f"{agreeing} of {score.windows} agree; the highest has {score.max_window:.3f}")
     lines += _field("recording", f"{score.duration_s:.1f} s, {speech_s:.1f} s of it speech")
     lines += _warned(score)
     return "\n".join([*lines, "", *textwrap.wrap(meaning(score, decision, enough), _WIDTH)])
+
+
+def short_strength(found: Statement) -> str:
+    """A likelihood ratio in few words, such as "4.7 to 1 for synthesis: weak support"."""
+    if found.favours is None:
+        return "no support for either" + ("; validation supports no ratio of 2 or more" if found.capped else "")
+    side = "synthesis" if found.favours == "fake" else "a human speaker"
+    told = f"{found.ratio:,g} to 1 for {side}: {found.strength} support"
+    return told + ("; validation supports no larger ratio" if found.capped else "")
 
 
 def stated_strength(found: Statement) -> str:
