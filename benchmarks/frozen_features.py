@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from deepfake.architectures.compact import CompactConfig, CompactForAudioClassification
 from deepfake.audio.decode import SAMPLING_RATE, AudioError, load_audio
-from deepfake.channels.telephone import telephone
+from deepfake.channels.lines import telephone
 from deepfake.dataset import read_splits
 from deepfake.errors import UserError
 from deepfake.models.precision import with_precision

@@ -30,12 +30,15 @@ def fake_probability(logit: float | NDArray[np.floating]) -> float | NDArray[np.
 
 def number(value: float | None, digits: int = 3) -> str:
     """0.912; "undefined" where the data do not define the number."""
-    return "undefined" if value is None else f"{value:.{digits}f}"
+    if value is None:
+        return "undefined"
+    told = f"{value:.{digits}f}"
+    return told if float(told) else told.removeprefix("-")  # never "-0.000"
 
 
 def bracket(low: float | None, high: float | None, digits: int = 3) -> str:
     """[0.850, 0.960], or nothing where no interval can be given."""
-    return "" if low is None or high is None else f"[{low:.{digits}f}, {high:.{digits}f}]"
+    return "" if low is None or high is None else f"[{number(low, digits)}, {number(high, digits)}]"
 
 
 def with_interval(value: float | None, low: float | None, high: float | None, digits: int = 3) -> str:

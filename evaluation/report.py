@@ -104,6 +104,7 @@ def draw(report: Report, folder: Path) -> list[Path]:
         seen = frozenset(report.audit.training_generators)
     stated = first.statements
     moved = [(name, found.transfer) for name, found in sets.items() if found.transfer is not None]
+    logged = report.training if report.training and report.training.history else None
     wanted: list[tuple[str, bool, Any]] = [
         ("threshold_transfer", bool(moved), lambda axes: figures.transfer(axes, moved)),
         ("roc", first.series.roc is not None, lambda axes: figures.roc(axes, systems)),
@@ -114,7 +115,7 @@ def draw(report: Report, folder: Path) -> list[Path]:
         ("reliability", first.series.reliability is not None, lambda axes: figures.reliability(axes, first)),
         ("likelihood_ratios", stated is not None, lambda axes: figures.tippett(axes, stated.tippett)),
         ("generators", "generator" in first.breakdowns, lambda axes: figures.generators(axes, first, seen)),
-        ("training_history", report.training is not None, lambda axes: figures.history(axes, report.training)),
+        ("training_history", logged is not None, lambda axes: figures.history(axes, logged)),
     ]
     size, of_curves = figures.curve_size(systems), ("roc", "det", "precision_recall")
     return [

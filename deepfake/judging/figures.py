@@ -232,14 +232,13 @@ def transfer(axes: Axes, sets: Sequence[tuple[str, Transfer]]) -> None:
         axes.plot([found.eer, found.hter], [y, y], color=MUTED, lw=2)
         axes.plot(found.eer, y, "o", color=REAL, ms=6)
         axes.plot(found.hter, y, "o", color=FAKE, ms=6)
-        axes.annotate(
-            f"{100 * found.excess.value:+.1f} points", (found.hter, y), (7, 5), textcoords="offset points", fontsize=8
-        )
+        points = round(100 * found.excess.value, 1) + 0.0  # never "-0.0"
+        axes.annotate(f"{points:+.1f} points", (found.hter, y), (7, 5), textcoords="offset points", fontsize=8)
     for colour, label in ((REAL, "EER, at the set's own threshold"), (FAKE, "HTER, at the stored threshold")):
         axes.plot([], [], "o", color=colour, label=label)
     axes.set_yticks(range(len(sets)), [name for name, _ in sets], color=INK)
     right = max(max(found.hter, found.eer) for _, found in sets)
-    axes.set(title="What the threshold loses elsewhere", xlabel="error rate", xlim=(-0.01, right * 1.35 + 0.05))
+    axes.set(title="What the threshold\nloses elsewhere", xlabel="error rate", xlim=(-0.01, right * 1.35 + 0.05))
     axes.set_ylim(len(sets) - 0.5, -0.5)
     axes.grid(False, axis="y")
     axes.legend(loc="upper center", bbox_to_anchor=(0.4, -0.16), ncols=1)
