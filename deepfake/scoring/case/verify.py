@@ -52,7 +52,8 @@ def _compared(stated: Case, by_hash: dict[str, AudioFile], namesakes: set[str], 
     if mine.weights_sha256 != stated.instrument.weights_sha256:
         yield f"the model's weights: sha256 {stated.instrument.weights_sha256}, now {mine.weights_sha256}"
     yield from differences(stated.decided, decided_by(detector), "decided")
-    for file in tqdm(stated.files, unit=" files", leave=False, disable=None):
+    readable = [file for file in stated.files if file.sha256]  # of the others nothing is stated that could be checked
+    for file in tqdm(readable, unit=" files", leave=False, disable=None):
         again = by_hash.get(file.sha256)
         if again is None:
             why = "is not the file that was examined" if file.name in namesakes else "was not among the files named"
