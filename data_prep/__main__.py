@@ -12,6 +12,7 @@ from pathlib import Path
 from data_prep.arguments import add_build_arguments, add_fetch_arguments
 from data_prep.chunks import ChunkingOptions
 from data_prep.equalise import EqualiseOptions
+from deepfake.cluster import read_cluster_arguments
 from deepfake.errors import UserError, run_command
 from deepfake.version import add_version
 
@@ -170,6 +171,7 @@ def _build(arguments: argparse.Namespace) -> int:
             seed=arguments.seed,
         ),
         workers=arguments.workers,
+        cluster=read_cluster_arguments(arguments),
         overwrite=arguments.overwrite,
     )
     with _resumable(arguments.output):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from data_prep.chunks import ChunkingOptions
 from data_prep.equalise import STEPS, EqualiseOptions
+from deepfake.cluster import add_cluster_arguments
 
 # The names of `data_prep.layouts.LAYOUT_NAMES` (a test compares them): importing it here would cost every worker.
 _LAYOUTS = (
@@ -36,6 +37,7 @@ def add_build_arguments(build: argparse.ArgumentParser) -> None:
         metavar="N",
         help="processes (default: one per CPU); same result with any",
     )
+    add_cluster_arguments(build.add_argument_group("several machines"))
     build.add_argument("--overwrite", action="store_true", help="replace the finished dataset in --output")
     build.add_argument("--push-to-hub", metavar="ID", help="then push it to the Hub, e.g. my-name/my-dataset")
 

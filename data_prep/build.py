@@ -22,6 +22,7 @@ from data_prep.report import DUPLICATE, FAILED, NO_CHUNKS, USED, Outcome, report
 from data_prep.splits import split_fractions
 from data_prep.workers import run_ordered
 from data_prep.writing import OutputFolder, PreparedRecording
+from deepfake.cluster import ClusterOptions, run_ordered_on_ray
 from deepfake.errors import EXIT_SOME_FAILED, UserError
 from deepfake.groups import connected_groups
 from deepfake.labels import LABELS
@@ -41,6 +42,7 @@ class BuildOptions:
         sample_per_class: so many recordings of each class, at random; None takes all.
         splits: see `SplitOptions`.
         workers: processes; the result does not depend on it.
+        cluster: what prepares recordings in place of these; the result does not depend on it either.
         overwrite: replace a finished dataset in `output` (only once the new one is complete).
     """
 
@@ -52,6 +54,7 @@ class BuildOptions:
     recipe: Recipe = field(default_factory=Recipe)
     splits: SplitOptions = field(default_factory=lambda: SplitOptions(split_fractions((0.8, 0.1, 0.1))))
     workers: int = 1
+    cluster: ClusterOptions | None = None
     overwrite: bool = False
 
 
@@ -116,8 +119,12 @@ def _mention_readings(found: Inputs) -> None:
 
 
 def _prepare(rows: Sequence[Row], output: OutputFolder, options: BuildOptions) -> list[Outcome]:
-    tasks = [PrepareTask(row.file.path, output.parts, options.recipe) for row in rows]
-    results = run_ordered(prepare_recording, tasks, min(options.workers, len(tasks)), _died)
+    parts = output.parts.absolute()  # which is the same for every machine of a cluster
+    tasks = [PrepareTask(row.file.path, parts, options.recipe) for row in rows]
+    if options.cluster is None:
+        results = run_ordered(prepare_recording, tasks, min(options.workers, len(tasks)), _died)
+    else:
+        results = run_ordered_on_ray(prepare_recording, tasks, _died, options.cluster)
     outcomes: list[Outcome] = []
     first: dict[str, Outcome] = {}  # by sha256
     bar = tqdm(results, total=len(tasks), desc="preparing", unit="recording", smoothing=0)

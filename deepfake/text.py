@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,7 +64,8 @@ def replacing(path: Path, work: Path | None = None) -> Iterator[Path]:
         work: a folder on the same disk for the unfinished file, which a kill may leave there; else it lies beside
             `path`.
     """
-    draft = (work or path.parent) / f".{path.stem}.{os.getpid()}{path.suffix}"
+    # Processes of several machines may have one number.
+    draft = (work or path.parent) / f".{path.stem}.{socket.gethostname()}-{os.getpid()}{path.suffix}"
     try:
         yield draft
         os.replace(draft, path)

@@ -18,7 +18,7 @@ ALLOWED = {("train_wav2vec2", "model_card")}  # a run ends by writing its card
 # From the ground up. A room may import those of the lines above its own, and itself.
 FLOORS = (
     ("errors", "groups", "shipped", "text", "version"),
-    ("labels", "hub", "launch"),
+    ("labels", "hub", "launch", "cluster"),
     ("audio", "metrics", "architectures", "pages"),
     ("schema", "dataset", "provenance", "pairs"),
     ("channels", "models"),

@@ -16,6 +16,10 @@ import pytest
 from conftest import ROOT, run
 
 from deepfake.audio.decode import encode_flac
+from deepfake.scoring.arguments import parse_arguments
+from deepfake.scoring.command import score, score_shard
+from deepfake.scoring.listing import list_files
+from deepfake.scoring.options import ScoringOptions
 from deepfake.scoring.result import Score
 from deepfake.scoring.sharding import Shard, join, part_path
 from deepfake.scoring.writers import ScoreWriter
@@ -87,3 +91,22 @@ def test_two_processes_one_killed_then_resumed(tiny_checkpoint: Path, speech: np
         if not one["error"]:
             assert float(one["fake_probability"]) == pytest.approx(float(two["fake_probability"]), abs=1e-5)
     assert sorted(p.name for p in tmp_path.glob("two*")) == ["two.csv", "two.csv.meta.json"]
+
+
+def test_one_process_goes_on_from_the_parts_of_several(
+    tiny_checkpoint: Path, speech: np.ndarray, tmp_path: Path
+) -> None:
+    for index in range(3):
+        (tmp_path / f"{index}.flac").write_bytes(encode_flac(speech[900 * index :][:RATE]))
+    output = tmp_path / "scores.csv"
+    words = [str(tmp_path), "--model", str(tiny_checkpoint), "--output", str(output)]
+    score_shard(
+        ScoringOptions(model=str(tiny_checkpoint)),
+        list_files([str(tmp_path / "1.flac")]),
+        part_path(output, Shard(0, 1)),
+    )
+    summary = score(parse_arguments([*words, "--resume"]))
+    assert (summary.kept, summary.files) == (1, 2)
+    rows = list(csv.DictReader(output.open(newline="")))
+    assert sorted(Path(row["path"]).name for row in rows) == ["0.flac", "1.flac", "2.flac"]
+    assert not list(tmp_path.glob("scores.csv.part*"))

@@ -132,7 +132,7 @@ def test_one_recording_on_a_terminal_is_a_verdict_and_several_are_rows(tmp_path:
     assert status == 0
     assert lines[0].startswith(f"{recording}: ")
     text = "\n".join(lines)
-    for name in ("fake_probability", "operating point", "false alarms", "misses", "measured on", "windows"):
+    for name in ("fake_probability", "operating point", "false alarms", "misses", "measured on", "strength", "windows"):
         assert f"\n  {name} " in text
     assert "[00:" not in text  # of a bar
     for name in ("a.flac", "b.flac"):

@@ -18,6 +18,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from deepfake.audio.remote import FetchError, RemoteFile
 from deepfake.audio.samples import as_floats, planes, to_mono
 from deepfake.audio.stated import beginning, stated_s
 
@@ -30,7 +31,7 @@ _BLOCK_S = 10.0
 # FFmpeg's own Opus decoder resamples the SILK layer differently (correlation 0.97 with the reference decoder on
 # speech); libopus is the reference, and what libsndfile and so librosa use.
 _PREFERRED_DECODER = {"opus": "libopus"}
-Source = str | os.PathLike | bytes | BinaryIO
+Source = str | os.PathLike | bytes | BinaryIO | RemoteFile
 
 
 class AudioError(Exception):
@@ -55,7 +56,7 @@ class AudioReader:
     """One open recording: `info`, then `blocks()` once.
 
     Args:
-        source: path, encoded bytes, or binary file object.
+        source: path, encoded bytes, binary file object, or a remote file, which is fetched.
         sampling_rate: output rate in hertz.
         channel: this channel alone, counted from 0, in place of the mean of all.
         compare_channels: add up `channel_products` on the way.
@@ -236,10 +237,15 @@ def open_source(source: Source) -> BinaryIO:
     """Open a path, bytes or file object for reading; a path only when it is a regular file that is not empty.
 
     Raises:
-        AudioError: a folder, pipe or device, an empty file, or one that cannot be read.
+        AudioError: a folder, pipe or device, an empty file, or one that cannot be read or fetched.
     """
     if isinstance(source, bytes):
         return io.BytesIO(source)
+    if isinstance(source, RemoteFile):
+        try:
+            return source.open()
+        except FetchError as error:
+            raise AudioError(str(error)) from error
     if not isinstance(source, (str, os.PathLike)):
         return source
     path = Path(source)

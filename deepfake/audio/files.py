@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from deepfake.audio.remote import RemoteFile
 from deepfake.errors import UserError
 
 # What FFmpeg recognises from its content alone. Left out on purpose: ".ts" (mostly TypeScript), ".g722", ".raw".
@@ -26,13 +27,13 @@ TABLE_EXTENSIONS = frozenset({".csv", ".tsv", ".txt", ".jsonl"})  # where corpor
 
 @dataclass(frozen=True)
 class AudioFile:
-    """A recording to try: its `path`, and the `name` it is reported under.
+    """A recording to try: its `path` (or where it is to be fetched from), and the `name` it is reported under.
 
     `name` is the path relative to the parent of the INPUT it was found in, with forward slashes: "corpus/real/a.wav"
     for the INPUT `/data/corpus`, and "real/a.wav" for the INPUT `/data/corpus/real/a.wav` itself.
     """
 
-    path: Path
+    path: Path | RemoteFile
     name: str
 
 

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from deepfake.metrics.checks import FloatArray, IntArray
-from deepfake.metrics.resampling import GroupDesign, RankedScores, weighted_metrics
+from deepfake.metrics.resampling import GroupDesign, Reweighted, weighted_metrics
 
 MOST_LEFT_OUT = 500  # groups left out per stratum; more would refine only a weight between the strata
 
 
 def leave_one_out(
-    ranked: RankedScores, design: GroupDesign, metrics: tuple[str, ...], rng: np.random.Generator
+    ranked: Reweighted, design: GroupDesign, metrics: tuple[str, ...], rng: np.random.Generator
 ) -> tuple[FloatArray, ...]:
     """Metrics without one group at a time, per stratum: shape (min(groups, 500), len(metrics)) each.
 

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-from tqdm import tqdm
-
 from deepfake.audio.files import AudioFile
-from deepfake.errors import EXIT_SOME_FAILED, UserError
+from deepfake.errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED, UserError
 from deepfake.launch import start_all_processes
-from deepfake.models.checkpoint import DEFAULT_MODEL, default_model, load_checkpoint
+from deepfake.models.checkpoint import default_model, load_checkpoint
+from deepfake.scoring.analysis import analyse, for_these, load_detector, progress
 from deepfake.scoring.arguments import Request
-from deepfake.scoring.detector import Detector
-from deepfake.scoring.engine import Result
 from deepfake.scoring.listing import STDIN, list_files
 from deepfake.scoring.options import ScoringOptions, TimelineOptions
+from deepfake.scoring.outputs import parts
 from deepfake.scoring.record import Record
-from deepfake.scoring.result import row_key
+from deepfake.scoring.remote_output import working_copy
 from deepfake.scoring.sharding import (
     Shard,
     clear,
@@ -70,20 +68,85 @@ def execute(request: Request) -> int:
         change = export(checkpoint, backend, folder)
         print(f"{folder}: logits differ from PyTorch by at most {change:.1e}", file=sys.stderr)
         return 0
+    if request.verify is not None:
+        return verify_report(request)
     shard = this_shard()
+    if request.report is not None:
+        if shard is not None:
+            raise UserError("--report is written by one process; start it without a launcher")
+        return write_report(request)
+    if shard is not None and request.cluster is not None:
+        raise UserError("--engine ray starts its processes itself; give the command without accelerate or torchrun")
     summary = score(request) if shard is None else score_as_one_of_several(request, shard)
     return EXIT_SOME_FAILED if summary.errors else 0
+
+
+def write_report(request: Request) -> int:
+    """Examine everything that was named, and write the report. 1 where a file could not be scored, 130 after Ctrl-C."""
+    from deepfake.scoring.case.build import examine_files
+    from deepfake.scoring.case.files import PAGE, RECORD, write_case
+
+    files = _at_least_one(request)
+    told = {"title": request.title} if request.title is not None else {}
+    case = examine_files(load_detector(request.scoring), files, date=request.date, **told)
+    digest = write_case(request.report, case)
+    print(f"report    {request.report / PAGE}\nrecord    {request.report / RECORD}\nsha256    {digest}")
+    if not case.complete:
+        print("interrupted: the report holds the files that were finished", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    failed = any(found.error is not None for file in case.files for found in file.findings)
+    return EXIT_SOME_FAILED if failed else 0
+
+
+def verify_report(request: Request) -> int:
+    """Check a report, and the recordings against it where they are named; 1 where something is not as it says."""
+    from deepfake.scoring.case.files import PAGE, RECORD, altered, read_case
+    from deepfake.scoring.case.verify import verify_recordings
+
+    stated = read_case(request.verify)
+    found = altered(request.verify)
+    if request.paths:
+        found += verify_recordings(stated, _at_least_one(request), request.scoring)
+    for text in found:
+        print(f"DIFFERS   {text}")
+    if found:
+        return EXIT_SOME_FAILED
+    print(f"unaltered {request.verify / RECORD}, {request.verify / PAGE}")
+    if request.paths:
+        print(f"the same  {len(stated.files)} recordings: bytes, sound, metadata and scores")
+    else:
+        print("the recordings were not looked at; name them before --verify to have them hashed and scored again")
+    return 0
 
 
 def score(request: Request) -> Summary:
     """Score everything in this process: rows, or for one recording on a terminal a verdict."""
     files = _at_least_one(request)
+    if request.cluster is not None:
+        return _score_on_cluster(request, files)
     if request.output is None and sys.stdout.isatty():
         first = list(itertools.islice(files, 2))
         if len(first) == 1:
             return show(request.scoring, first[0], request.timeline)
         files = itertools.chain(first, files)
-    summary = score_shard(request.scoring, files, request.output, resume=request.resume, timeline=request.timeline)
+    options, files = for_these(request.scoring, files)
+    with working_copy(request.output, request.resume) as (output, after_row):
+        if request.resume and parts(output):  # of several processes, or of a cluster
+            join(output, ())
+        summary = score_shard(
+            options, files, output, resume=request.resume, timeline=request.timeline, after_row=after_row
+        )
+    print(summary.text(), file=sys.stderr)
+    return summary
+
+
+def _score_on_cluster(request: Request, files: Iterator[AudioFile]) -> Summary:
+    from deepfake.scoring.on_ray import score_on_ray
+
+    with working_copy(request.output, request.resume) as (output, after_row):
+        summary = score_on_ray(
+            request.scoring, files, output, request.cluster, resume=request.resume, after_row=after_row
+        )
     print(summary.text(), file=sys.stderr)
     return summary
 
@@ -137,6 +200,7 @@ def score_shard(
     done: Set[str] = frozenset(),
     earlier: Sequence[Path] = (),
     timeline: TimelineOptions | None = None,
+    after_row: Callable[[], None] | None = None,
 ) -> Summary:
     """Score files one after the other, and write each row as soon as it is known. Needs no other process.
 
@@ -148,6 +212,7 @@ def score_shard(
         done: paths of files that were scored elsewhere, and are left out (keys of channels, see `row_key`).
         earlier: files of rows of an earlier run; what has a score there is left out as well.
         timeline: where to write timelines.
+        after_row: called when a row was written.
 
     Raises:
         UserError: the model cannot be loaded, a file not be written, or earlier rows were made by another model or
@@ -170,50 +235,17 @@ def score_shard(
                     timelines.write(file.name, row, result)
                 writer.write(row)
                 summary.add(row, again=bool({row.key, row.path} & failed))
+                if after_row is not None:
+                    after_row()
                 if bar is not None:
                     bar.update()
     return summary
-
-
-def progress() -> tqdm:
-    """A bar on a terminal, which leaves nothing behind; nothing in a log."""
-    return tqdm(unit=" files", file=sys.stderr, leave=False, disable=None)
 
 
 def _timelines(timeline: TimelineOptions | None, resume: bool = False) -> TimelineWriter | None:
     if timeline is None:
         return None
     return TimelineWriter(timeline.folder, timeline.pictures, timeline.page, resume)
-
-
-def load_detector(options: ScoringOptions) -> Detector:
-    """The detector asked for; a warning when it decides by nothing better than 0.5."""
-    detector = Detector.from_options(options)
-    if detector.threshold_is_default:
-        name = options.model or DEFAULT_MODEL
-        print(
-            f"warning: {name} stores no threshold; {detector.threshold} is used, which may be far off",
-            file=sys.stderr,
-        )
-    if detector.decision.note:
-        print(f"warning: {detector.decision.name}: {detector.decision.note}", file=sys.stderr)
-    return detector
-
-
-def analyse(
-    detector: Detector, files: Iterable[AudioFile], with_timeline: bool = False, done: Set[str] = frozenset()
-) -> Iterator[tuple[AudioFile, Result]]:
-    """Each file, or each of its channels, with its result, in order, while the listing is still going on."""
-    todo = (
-        (file, reading)
-        for file in files
-        if str(file.path) not in done
-        for reading in detector.readings_of(file.path, with_timeline=with_timeline)
-        if row_key(str(file.path), reading.channel) not in done
-    )
-    for_reading, for_naming = itertools.tee(todo)
-    results = detector.analyse_readings((reading for _, reading in for_reading), with_timeline=with_timeline)
-    return zip((file for file, _ in for_naming), results, strict=False)
 
 
 def _files(request: Request) -> Iterator[AudioFile]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from deepfake.audio.decode import SAMPLING_RATE, AudioError, AudioReader, Source
+from deepfake.audio.remote import RemoteFile
 from deepfake.models.checkpoint import Checkpoint, default_model, load_checkpoint
 from deepfake.models.choices import EXPORTED
 from deepfake.models.portable import MisfitError, PortableForward, PortableModel, load_portable, runs_as_graph
@@ -107,7 +108,8 @@ class Detector:
         """Score one recording over its whole length.
 
         Args:
-            audio: path, encoded bytes, binary file object, or mono float samples of shape (samples,) with full scale 1.
+            audio: path, encoded bytes, binary file object, `RemoteFile` (which is fetched), or mono float samples of
+                shape (samples,) with full scale 1.
             sampling_rate: of the samples, in hertz; needed with samples only.
             channel: of a file, counted from 0: score this one alone; default: the mean of all.
 
@@ -116,7 +118,7 @@ class Detector:
             ValueError: samples without a sampling rate, or not of shape (samples,).
         """
         result = self.analyse(audio, sampling_rate, with_timeline=False, channel=channel)
-        return self.row(result, str(audio) if isinstance(audio, (str, os.PathLike)) else "")
+        return self.row(result, str(audio) if isinstance(audio, (str, os.PathLike, RemoteFile)) else "")
 
     def analyse(
         self,
@@ -139,7 +141,7 @@ class Detector:
             raise AudioError(result.error)
         return result
 
-    def score_files(self, paths: Iterable[str | os.PathLike]) -> Iterator[Score]:
+    def score_files(self, paths: Iterable[str | os.PathLike | RemoteFile]) -> Iterator[Score]:
         """Score files, in order; a file that cannot be scored gives a row with its `error`.
 
         Files are decoded in parallel and their windows share batches; memory does not grow with their number or length.
@@ -147,12 +149,15 @@ class Detector:
         """
         return (self.row(result) for result in self.analyse_files(paths))
 
-    def analyse_files(self, paths: Iterable[str | os.PathLike], *, with_timeline: bool = False) -> Iterator[Result]:
+    def analyse_files(
+        self, paths: Iterable[str | os.PathLike | RemoteFile], *, with_timeline: bool = False
+    ) -> Iterator[Result]:
         """As `score_files`, for the sums behind each row; see `row`."""
-        readings = (one for path in paths for one in self.readings_of(Path(path), with_timeline=with_timeline))
+        places = (path if isinstance(path, RemoteFile) else Path(path) for path in paths)
+        readings = (one for place in places for one in self.readings_of(place, with_timeline=with_timeline))
         return self.analyse_readings(readings, with_timeline=with_timeline)
 
-    def readings_of(self, path: Path, *, with_timeline: bool = False) -> list[Reading]:
+    def readings_of(self, path: Path | RemoteFile, *, with_timeline: bool = False) -> list[Reading]:
         """What there is to score of a file: the mean of its channels, or by the option channels="each" each of them."""
         several = range(0)
         if self.options.channels == "each":
@@ -183,7 +188,7 @@ class Detector:
 
     def row(self, result: Result, name: str | None = None) -> Score:
         """A result as the row that is written, reported under `name` (default: the path it was read from)."""
-        name = os.fspath(result.reading.source) if name is None else name
+        name = str(result.reading.source) if name is None else name
         error = result.error
         duration_s = round(result.reading.duration_s, 3) or None
         facts = result.reading.facts

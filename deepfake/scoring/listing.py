@@ -1,8 +1,9 @@
-"""Which recordings to score: files, folders, glob patterns and lists on stdin, filtered by name."""
+"""Which recordings to score: files, folders, glob patterns, URLs and lists on stdin, filtered by name."""
 
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -10,7 +11,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import BinaryIO
 
-from deepfake.audio.files import AudioFile, find_audio_files
+from deepfake.audio.files import AUDIO_EXTENSIONS, AudioFile, find_audio_files
+from deepfake.audio.remote import RemoteFile, find_remote_files, is_url
 from deepfake.errors import UserError
 
 STDIN = "-"  # in place of a path: a list, one path a line
@@ -25,7 +27,8 @@ def list_files(
     """The recordings to score, lazily and in a fixed order; each one once.
 
     Args:
-        inputs: files, folders (searched with all below), glob patterns ("calls/**/*.wav"), or "-" for a list on stdin.
+        inputs: files, folders (searched with all below), glob patterns ("calls/**/*.wav"), URLs of the same
+            ("s3://bucket/calls"), which come after what is here, or "-" for a list on stdin of files and their URLs.
         include: patterns of which a name must match one; * and ? as in a shell, * also across "/". Matched against the
             name below the input ("calls/2024/a.wav"), against its last part ("a.wav"), and, for what a glob pattern
             or a list names, against the path as it is named there.
@@ -37,8 +40,12 @@ def list_files(
     """
     paths: list[str] = []
     named: dict[str, str] = {}
+    remote: list[Iterator[tuple[RemoteFile, str]]] = []
     for given in inputs:
         if given == STDIN:
+            continue
+        if is_url(given):
+            remote.append(find_remote_files(given, AUDIO_EXTENSIONS))
             continue
         if os.path.lexists(given) or not glob.has_magic(given):
             paths.append(given)
@@ -49,8 +56,9 @@ def list_files(
         paths.extend(found)
         named.update((os.path.abspath(path), path) for path in found)
     found_files = find_audio_files(paths) if paths else iter(())
+    fetched = ((AudioFile(file, name), str(file)) for found in remote for file, name in found)
     listed = _listed(stdin or sys.stdin.buffer) if STDIN in inputs else iter(())
-    return _filtered(found_files, named, listed, include, exclude)
+    return _filtered(found_files, named, itertools.chain(fetched, listed), include, exclude)
 
 
 def _filtered(
@@ -63,7 +71,7 @@ def _filtered(
     for file in found:
         if _wanted((file.name, named.get(str(file.path), file.name)), include, exclude):
             yield file
-    seen: set[Path] = set()
+    seen: set[Path | RemoteFile] = set()
     for file, text in listed:
         if file.path not in seen and _wanted((file.name, text), include, exclude):
             seen.add(file.path)
@@ -75,7 +83,10 @@ def _listed(stdin: BinaryIO) -> Iterator[tuple[AudioFile, str]]:
     the rest is scored."""
     for line in stdin:
         text = os.fsdecode(line.rstrip(b"\r\n"))
-        if text:
+        if is_url(text):
+            file = RemoteFile(text)
+            yield AudioFile(file, file.report_name), text
+        elif text:
             path = Path(os.path.abspath(text))
             yield AudioFile(path, f"{path.parent.name}/{path.name}" if path.parent.name else path.name), text
 

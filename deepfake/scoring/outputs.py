@@ -5,20 +5,27 @@ from __future__ import annotations
 import glob
 from pathlib import Path
 
+from deepfake.audio.remote import RemoteFile, is_url
 from deepfake.errors import UserError
 
 KINDS = ("csv", "jsonl", "parquet")
 
 
-def output_kind(path: Path) -> str:
+def output_place(text: str) -> Path | RemoteFile:
+    """What was named as an output: a file on this machine, or by its URL one elsewhere."""
+    return RemoteFile(text) if is_url(text) else Path(text)
+
+
+def output_kind(output: Path | RemoteFile) -> str:
     """One of `KINDS`, from the name.
 
     Raises:
         UserError: another ending.
     """
-    kind = path.suffix.lower().lstrip(".")
+    suffix = Path(str(output)).suffix
+    kind = suffix.lower().lstrip(".")
     if kind not in KINDS:
-        raise UserError(f"--output {path} ends in {path.suffix or 'nothing'}; expected .csv, .jsonl or .parquet")
+        raise UserError(f"--output {output} ends in {suffix or 'nothing'}; expected .csv, .jsonl or .parquet")
     return kind
 
 

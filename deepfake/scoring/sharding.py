@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
+from deepfake.audio.remote import RemoteFile
 from deepfake.errors import UserError
 from deepfake.scoring.outputs import files_of, parts, record_path
 from deepfake.scoring.record import Record
@@ -117,14 +118,18 @@ def clear(output: Path) -> None:
         leftover.unlink(missing_ok=True)
 
 
-def require_shareable(output: Path | None, inputs: Sequence[str]) -> None:
+def require_shareable(output: Path | RemoteFile | None, inputs: Sequence[str]) -> None:
     """Refuse what several processes cannot share.
 
     Raises:
-        UserError: no output file, or a list on stdin.
+        UserError: no output file, one elsewhere, or a list on stdin.
     """
     if output is None:
         raise UserError("several processes cannot share the screen; name a file with --output")
+    if isinstance(output, RemoteFile):
+        raise UserError(
+            f"several processes cannot share --output {output}; name a file on storage that all of them see"
+        )
     if "-" in inputs:
         raise UserError("several processes cannot share a list on stdin; name folders or patterns")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from deepfake.audio.files import readable_name
+from deepfake.audio.remote import is_url
 from deepfake.pages.page import COLOURS, page_start
 from deepfake.scoring.result import Score
 from deepfake.scoring.timeline import Segment
@@ -63,8 +64,8 @@ class TimelinePage:
         if picture:
             alt = escape(f"Waveform and P(fake) over time of {name}")
             parts.append(f'<img loading="lazy" src="{_link(here)}.png" alt="{alt}">')
-        source = os.path.relpath(row.path, folder)
-        parts.append(f'<audio controls preload="none" src="{_link(source)}"></audio>')
+        source = quote(row.path, safe=":/?&=%") if is_url(row.path) else _link(os.path.relpath(row.path, folder))
+        parts.append(f'<audio controls preload="none" src="{source}"></audio>')
         parts.append(f"<p>{_passages(found)}</p></section>\n")
         with self._path.open("a", encoding="utf-8") as file:
             file.write("".join(parts))
