@@ -65,6 +65,9 @@ def examine_files(
 def examine_file(detector: Detector, file: AudioFile) -> CaseFile:
     """One file: its bytes, its container, its metadata, and what the detector says of it or of each channel."""
     name = readable_name(file.name)
+    if not isinstance(file.path, Path):
+        why = "lies elsewhere; copy it here first, so that its hash and its sound are of one file"
+        return CaseFile(name, 0, "", None, 0, None, (), (_failed(None, why),))
     try:
         structure = read_structure(file.path)
     except OSError as error:

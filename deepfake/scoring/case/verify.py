@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -35,6 +36,8 @@ def verify_recordings(stated: Case, files: Iterable[AudioFile], options: Scoring
     by_hash: dict[str, AudioFile] = {}
     namesakes: set[str] = set()
     for file in files:
+        if not isinstance(file.path, Path):
+            continue
         try:
             by_hash.setdefault(read_structure(file.path).sha256, file)
         except OSError:
