@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Iterable, Iterator, Sequence, Set
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
-
-from tqdm import tqdm
 
 from deepfake.audio.files import AudioFile
 from deepfake.errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED, UserError
@@ -18,8 +15,11 @@ from deepfake.models.checkpoint import DEFAULT_MODEL, default_model, load_checkp
 from deepfake.scoring.arguments import Request
 from deepfake.scoring.detector import Detector
 from deepfake.scoring.engine import Result
-from deepfake.scoring.listing import STDIN, list_files
+from deepfake.scoring.kept import KeptWindows, WindowStore
+from deepfake.scoring.listing import STDIN, Listing, list_files
 from deepfake.scoring.options import ScoringOptions, TimelineOptions
+from deepfake.scoring.progress import Progress
+from deepfake.scoring.reading import Reading
 from deepfake.scoring.record import Record
 from deepfake.scoring.result import row_key
 from deepfake.scoring.sharding import (
@@ -68,25 +68,31 @@ def execute(request: Request) -> int:
         backend, folder = request.export
         checkpoint = load_checkpoint(options.model or default_model(), "cpu", options.fake_label, options.layers)
         change = export(checkpoint, backend, folder)
-        print(f"{folder}: logits differ from PyTorch by at most {change:.1e}", file=sys.stderr)
+        print(
+            f"{folder}: on made-up speech, logits differ from PyTorch by {change:.1e}; on recordings it may be more",
+            file=sys.stderr,
+        )
         return 0
     if request.verify is not None:
         return verify_report(request)
     shard = this_shard()
+    listing = _listing(request)
     if request.report is not None:
         if shard is not None:
             raise UserError("--report is written by one process; start it without a launcher")
-        return write_report(request)
-    summary = score(request) if shard is None else score_as_one_of_several(request, shard)
-    return EXIT_SOME_FAILED if summary.errors else 0
+        return write_report(request, listing)
+    summary = score(request, listing) if shard is None else score_as_one_of_several(request, shard, listing)
+    if shard is None or shard.index == 0:
+        _tell_unreadable(listing)
+    return EXIT_SOME_FAILED if summary.errors or listing.unreadable_folders else 0
 
 
-def write_report(request: Request) -> int:
+def write_report(request: Request, listing: Listing) -> int:
     """Examine everything that was named, and write the report. 1 where a file could not be scored, 130 after Ctrl-C."""
     from deepfake.scoring.case.build import examine_files
     from deepfake.scoring.case.files import PAGE, RECORD, write_case
 
-    files = _at_least_one(request)
+    files = _at_least_one(request, listing)
     told = {"title": request.title} if request.title is not None else {}
     case = examine_files(load_detector(request.scoring), files, date=request.date, **told)
     digest = write_case(request.report, case)
@@ -94,7 +100,10 @@ def write_report(request: Request) -> int:
     if not case.complete:
         print("interrupted: the report holds the files that were finished", file=sys.stderr)
         return EXIT_INTERRUPTED
-    failed = any(found.error is not None for file in case.files for found in file.findings)
+    _tell_unreadable(listing)
+    failed = bool(listing.unreadable_folders) or any(
+        found.error is not None for file in case.files for found in file.findings
+    )
     return EXIT_SOME_FAILED if failed else 0
 
 
@@ -106,7 +115,7 @@ def verify_report(request: Request) -> int:
     stated = read_case(request.verify)
     found = altered(request.verify)
     if request.paths:
-        found += verify_recordings(stated, _at_least_one(request), request.scoring)
+        found += verify_recordings(stated, _at_least_one(request, _listing(request)), request.scoring)
     for text in found:
         print(f"DIFFERS   {text}")
     if found:
@@ -119,9 +128,9 @@ def verify_report(request: Request) -> int:
     return 0
 
 
-def score(request: Request) -> Summary:
+def score(request: Request, listing: Listing) -> Summary:
     """Score everything in this process: rows, or for one recording on a terminal a verdict."""
-    files = _at_least_one(request)
+    files = _at_least_one(request, listing)
     if request.output is None and sys.stdout.isatty():
         first = list(itertools.islice(files, 2))
         if len(first) == 1:
@@ -137,8 +146,8 @@ def show(options: ScoringOptions, file: AudioFile, timeline: TimelineOptions | N
     detector = load_detector(options)
     timelines = _timelines(timeline)
     summary = Summary(detector.threshold)
-    with progress():
-        results = [result for _, result in analyse(detector, [file], timelines is not None)]
+    with Progress() as bar:
+        results = [result for _, result in analyse(detector, [file], timelines is not None, scored=bar.scored)]
     for result in results:
         row = detector.row(result)
         if timelines is not None:
@@ -148,12 +157,12 @@ def show(options: ScoringOptions, file: AudioFile, timeline: TimelineOptions | N
     return summary
 
 
-def score_as_one_of_several(request: Request, shard: Shard) -> Summary:
+def score_as_one_of_several(request: Request, shard: Shard, listing: Listing) -> Summary:
     """Score this process's share into a part; the first process joins the parts in input order."""
     require_shareable(request.output, request.paths)
     if shard.index == 0 and not request.resume:
         clear(request.output)
-    files = shard.of(_at_least_one(request))
+    files = shard.of(_at_least_one(request, listing))
     meet(shard)
     timeline = request.timeline and replace(request.timeline, page=f"index.{shard.index}.html")
     summary = score_shard(
@@ -166,7 +175,7 @@ def score_as_one_of_several(request: Request, shard: Shard) -> Summary:
     )
     meet(shard)
     if shard.index == 0:
-        join(request.output, (str(file.path) for file in _files(request)))
+        join(request.output, (str(file.path) for file in _listing(request)))
         print(f"this process, one of {shard.count}: {summary.text()}", file=sys.stderr)
     meet(shard)
     return summary
@@ -207,21 +216,20 @@ def score_shard(
         timelines = _timelines(timeline, resume)
         summary = Summary(detector.threshold, kept=len(done))
         # On a terminal the rows themselves are the progress, and a bar would be torn by them.
-        with nullcontext() if part is None and sys.stdout.isatty() else progress() as bar:
-            for file, result in analyse(detector, files, timelines is not None, done):
+        kept = None if part is None else WindowStore(part, record, resume)
+        with Progress(silent=part is None and sys.stdout.isatty()) as bar:
+            for file, result in analyse(detector, files, timelines is not None, done, kept, bar.scored):
                 row = detector.row(result)
                 if timelines is not None:
                     timelines.write(file.name, row, result)
                 writer.write(row)
-                summary.add(row, again=bool({row.key, row.path} & failed))
-                if bar is not None:
-                    bar.update()
+                summary.add(row, again=bool({row.key, row_key(row.path, None)} & failed))
+                bar.finished()
+                if isinstance(result.reading.known, KeptWindows):
+                    result.reading.known.remove()
+        if kept is not None:
+            kept.clear()
     return summary
-
-
-def progress() -> tqdm:
-    """A bar on a terminal, which leaves nothing behind; nothing in a log."""
-    return tqdm(unit=" files", file=sys.stderr, leave=False, disable=None)
 
 
 def _timelines(timeline: TimelineOptions | None, resume: bool = False) -> TimelineWriter | None:
@@ -245,30 +253,47 @@ def load_detector(options: ScoringOptions) -> Detector:
 
 
 def analyse(
-    detector: Detector, files: Iterable[AudioFile], with_timeline: bool = False, done: Set[str] = frozenset()
+    detector: Detector,
+    files: Iterable[AudioFile],
+    with_timeline: bool = False,
+    done: Set[str] = frozenset(),
+    kept: WindowStore | None = None,
+    scored: Callable[[Result], None] | None = None,
 ) -> Iterator[tuple[AudioFile, Result]]:
     """Each file, or each of its channels, with its result, in order, while the listing is still going on."""
-    todo = (
-        (file, reading)
-        for file in files
-        if str(file.path) not in done
-        for reading in detector.readings_of(file.path, with_timeline=with_timeline)
-        if row_key(str(file.path), reading.channel) not in done
-    )
-    for_reading, for_naming = itertools.tee(todo)
-    results = detector.analyse_readings((reading for _, reading in for_reading), with_timeline=with_timeline)
+
+    def todo() -> Iterator[tuple[AudioFile, Reading]]:
+        for file in files:
+            if row_key(str(file.path), None) in done:
+                continue
+            for reading in detector.readings_of(file.path, with_timeline=with_timeline):
+                if row_key(str(file.path), reading.channel) not in done:
+                    reading.known = None if kept is None else kept.of(reading)
+                    yield file, reading
+
+    for_reading, for_naming = itertools.tee(todo())
+    readings = (reading for _, reading in for_reading)
+    results = detector.analyse_readings(readings, with_timeline=with_timeline, scored=scored)
     return zip((file for file, _ in for_naming), results, strict=False)
 
 
-def _files(request: Request) -> Iterator[AudioFile]:
+def _listing(request: Request) -> Listing:
     return list_files(request.paths, request.include, request.exclude)
 
 
-def _at_least_one(request: Request) -> Iterator[AudioFile]:
-    files = _files(request)
-    first = next(files, None)
+def _tell_unreadable(listing: Listing) -> None:
+    for folder in listing.unreadable_folders:
+        print(f"warning: cannot read the folder {folder}, so nothing in it was scored", file=sys.stderr)
+
+
+def _at_least_one(request: Request, listing: Listing) -> Iterator[AudioFile]:
+    first = next(listing, None)
     if first is None:
+        if listing.unreadable_folders:
+            raise UserError(
+                f"cannot read the folder {listing.unreadable_folders[0]}, and found no audio files elsewhere"
+            )
         kept = " that --include and --exclude leave" if request.include or request.exclude else ""
         places = ", ".join("the list on stdin" if path == STDIN else path for path in request.paths)
         raise UserError(f"no audio files in {places}{kept}; name a recording, or a folder that holds some")
-    return itertools.chain([first], files)
+    return itertools.chain([first], listing)
