@@ -18,10 +18,12 @@ import pytest
 from conftest import RECORDINGS, ROOT, run
 
 from deepfake.audio.decode import load_audio
+from deepfake.audio.files import AudioFile
+from deepfake.audio.remote import RemoteFile
 from deepfake.channels.codecs import CODECS, encode
 from deepfake.errors import UserError
 from deepfake.scoring.arguments import parse_arguments
-from deepfake.scoring.case.build import NOT_EXAMINED
+from deepfake.scoring.case.build import NOT_EXAMINED, examine_file
 from deepfake.scoring.case.container import container_facts
 from deepfake.scoring.case.files import PAGE, RECORD, SUMS, altered, differences, read_case
 from deepfake.scoring.case.record import Examined
@@ -206,6 +208,12 @@ def test_joined_streams_and_other_streams_are_told(tmp_path: Path, speech: np.nd
     assert examined(tmp_path / "film.mp4")["other streams in the file"].found == "video"
     names = [part.name for part in read_structure(tmp_path / "film.mp4").parts]
     assert {"ftyp", "mdat", "moov"} <= set(names)
+
+
+def test_a_file_that_lies_elsewhere_is_told_and_not_fetched() -> None:
+    found = examine_file(Detector.from_pretrained(), AudioFile(RemoteFile("s3://bucket/calls/a.wav"), "calls/a.wav"))
+    assert (found.name, found.sha256) == ("calls/a.wav", "")
+    assert "copy it here first" in found.findings[0].error
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,9 @@ def examine_files(
 def examine_file(detector: Detector, file: AudioFile) -> CaseFile:
     """One file: its bytes, its container, its metadata, and what the detector says of it or of each channel."""
     name = readable_name(file.name)
+    if not isinstance(file.path, Path):
+        why = "lies elsewhere; copy it here first, so that its hash and its sound are of one file"
+        return CaseFile(name, 0, "", None, 0, None, (), (_failed(None, why),))
     try:
         structure = read_structure(file.path)
     except OSError as error:
@@ -101,7 +104,8 @@ def instrument(detector: Detector) -> Instrument:
     """The detector and the software, without a place on this machine. Reads all weights once."""
     made, options = Record.of(detector), detector.options
     folder = Path(made.model)
-    told = {name: getattr(options, name) for name in ("precision", "channels", "layers", "timeline_window_s")}
+    names = ("precision", "channels", "speech_detection", "layers", "timeline_window_s")
+    told = {name: getattr(options, name) for name in names}
     # What runs without PyTorch runs on the processor.
     told |= {"backend": detector.backend, "device": str(getattr(detector.checkpoint.model, "device", "cpu"))}
     software = {"speech-deepfake-detection": project_version(), "python": platform.python_version()}

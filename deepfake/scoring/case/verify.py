@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -35,6 +36,8 @@ def verify_recordings(stated: Case, files: Iterable[AudioFile], options: Scoring
     by_hash: dict[str, AudioFile] = {}
     namesakes: set[str] = set()
     for file in files:
+        if not isinstance(file.path, Path):
+            continue
         try:
             by_hash.setdefault(read_structure(file.path).sha256, file)
         except OSError:
@@ -74,6 +77,7 @@ def _as_stated(stated: Case, options: ScoringOptions) -> ScoringOptions:
         precision=told.get("precision", options.precision),
         backend=told.get("backend", options.backend),
         channels=told.get("channels", options.channels),
+        speech_detection=told.get("speech_detection", options.speech_detection),
         layers=int(told["layers"]) if "layers" in told else None,
         timeline_window_s=float(told.get("timeline_window_s", options.timeline_window_s)),
     )
