@@ -10,7 +10,7 @@ import csv
 import hashlib
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from deepfake.architectures.compact import CompactConfig, CompactForAudioClassification
 from deepfake.audio.decode import SAMPLING_RATE, AudioError, load_audio
+from deepfake.audio.files import find_audio_files
 from deepfake.channels.lines import telephone
 from deepfake.dataset import read_splits
 from deepfake.errors import UserError
@@ -34,6 +35,8 @@ from deepfake.training.stacked.sound import compressor
 CLEAN, TELEPHONE, DENOISED, COMPRESSED = "clean", "telephone", "denoised", "compressed"
 _LONGEST_S, _SHORTEST_S = 13.0, 0.5
 _CHUNK = 128  # clips between two writes
+_PIECE = 3 * SAMPLING_RATE
+_EMBEDDED = Path(__file__).parents[1] / "examples" / "recordings"
 _FACTS = ("page", "kind", "family", "generator", "speaker", "language", "year", "group_id", "licence", "source")
 
 Change = Callable[[np.ndarray, str], np.ndarray]
@@ -46,7 +49,9 @@ class Corpus:
     Attributes:
         facts: of each clip.
         licence: what its page states, "" where nothing is known, shape (clips,).
-        features: by condition, float32 of shape (clips, values).
+        features: by condition, float32 of shape (clips, values), scaled by what they are on the embedded recordings of
+            people: minus their mean there, divided by their deviation. So no clip of the corpus decides how others
+            are seen.
     """
 
     facts: ClipFacts
@@ -118,8 +123,15 @@ CHANGES: dict[str, Change | None] = {
 _HUMAN_ONLY = (DENOISED, COMPRESSED)
 
 
-def corpus_features(place: str, encoder: str, work: Path, layers: int = 4, workers: int | None = None) -> Corpus:
-    """Features of every clip under each of `CHANGES`, from `work` where they lie there already.
+def corpus_features(
+    place: str,
+    encoder: str,
+    work: Path,
+    layers: int = 4,
+    workers: int | None = None,
+    conditions: Sequence[str] = tuple(CHANGES),
+) -> Corpus:
+    """Features of every clip under some of `CHANGES`, clean and telephone at least, from `work` if there.
 
     A run that was killed goes on where it stopped. Denoised and compressed are features of human clips alone; those of
     fakes are NaN.
@@ -137,7 +149,7 @@ def corpus_features(place: str, encoder: str, work: Path, layers: int = 4, worke
     model: CompactForAudioClassification | None = None
     found = {}
     workers = workers or torch.get_num_threads()
-    for condition, change in CHANGES.items():
+    for condition in conditions:
         parts = []
         starts = range(0, len(rows), _CHUNK)
         for start in tqdm(starts, desc=condition, unit=f"{_CHUNK} clips", file=sys.stderr, disable=None):
@@ -146,12 +158,28 @@ def corpus_features(place: str, encoder: str, work: Path, layers: int = 4, worke
                 model = model or frozen_encoder(encoder, layers)
                 chosen = list(range(start, min(start + _CHUNK, len(rows))))
                 wanted = [condition not in _HUMAN_ONLY or facts.label[i] != FAKE for i in chosen]
-                _write(path, _features(model, rows, names, chosen, wanted, change, workers))
+                _write(path, _features(model, rows, names, chosen, wanted, CHANGES[condition], workers))
             parts.append(np.load(path))
         found[condition] = np.concatenate(parts).astype(np.float32)
+    path = folder / "reference.npy"
+    if not path.is_file():
+        _write(path, _of_embedded_people(model or frozen_encoder(encoder, layers)))
+    reference = np.load(path)
+    mean, deviation = reference.mean(0), reference.std(0) + 1e-3
     kept = np.isfinite(found[CLEAN]).all(1) & np.isfinite(found[TELEPHONE]).all(1)
     licence = np.array([str(one or "") for one in column_of(rows, "licence")])
-    return Corpus(facts[kept], licence[kept], {name: values[kept] for name, values in found.items()})
+    return Corpus(
+        facts[kept], licence[kept], {name: (values[kept] - mean) / deviation for name, values in found.items()}
+    )
+
+
+def _of_embedded_people(model: CompactForAudioClassification) -> np.ndarray:
+    """Features of every 3 s of the embedded recordings of people, float32 of shape (pieces, values)."""
+    pieces = []
+    for file in find_audio_files([_EMBEDDED / "real"]):
+        samples = load_audio(file.path)
+        pieces += [samples[start : start + _PIECE] for start in range(0, len(samples) - _PIECE, _PIECE)]
+    return np.stack([statistics(model, piece) for piece in pieces])
 
 
 def _features(

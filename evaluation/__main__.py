@@ -23,7 +23,8 @@ The same report for any detector's scores.
 
   scores.csv   a column id, path or file_name; and fake_logit, fake_probability or score (higher = fake)
   labels.csv   the same names; label (real, fake); and, where known, split (train, validation, test, or any other name),
-               source (the recording), speaker, speaker_group, generator, language, duration_s, container
+               source (the recording), speaker, speaker_group, generator, language, duration_s, container, page,
+               corpus, family, group_id, channel, sex, age
 
 The CSV that infer.py writes is judged at the threshold that stands in it. With rows of split validation the
 calibration, and the threshold where the scores name none, are fitted on them; else give --threshold.
@@ -62,7 +63,9 @@ commit it, where others keep the date. report and scores take it with --frozen a
 """
 _STRESS = """\
 The test clips through codecs, telephone lines, packet loss, less bandwidth, noise, rooms, levels, clipping, changes of
-speed and edits of silence, all judged at the threshold that the model stores. Says where it fails first.
+speed, denoisers, loudness normalisation, chains of encoders and edits of silence, all judged at the threshold that the
+model stores. Says where it fails first, how often the verdict on a human recording flips under what recordings go
+through every day (--conditions benign), and what laundering hides of the fakes (--conditions laundered).
 
   python -m evaluation stress --model OUT --dataset DATASET --output STRESS
   python -m evaluation stress --model OUT --dataset DATASET --output STRESS --conditions telephone Opus white_10dB
@@ -136,6 +139,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="train again without each generator in turn, by the model's recipe, and judge on its fakes (long)",
     )
+    report.add_argument("--stress", type=Path, metavar="JSON", help="stress.json of the same model, to be told as well")
     report.add_argument("--base-model", metavar="MODEL", help="the checkpoint it was fine-tuned from, as the control")
     _common(report)
     scores = parsers.add_parser(
@@ -165,7 +169,9 @@ def _parser() -> argparse.ArgumentParser:
     stress = parsers.add_parser("stress", help="a model under bad conditions", description=_STRESS, formatter_class=raw)
     _model_options(stress)
     stress.add_argument("--split", default="test", help="split to judge on (default test)")
-    stress.add_argument("--conditions", nargs="+", metavar="NAME", help="conditions or families (default: all)")
+    stress.add_argument(
+        "--conditions", nargs="+", metavar="NAME", help="conditions, families, or benign (default: all)"
+    )
     stress.add_argument("--max-clips", type=int, metavar="N", help="at most this many clips, drawn with --seed")
     stress.add_argument("--seed", type=int, default=0, help="of everything drawn (default 0)")
     _output(stress)

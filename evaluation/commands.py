@@ -25,7 +25,7 @@ from deepfake.judging.record import (
     Audit,
     Threshold,
 )
-from deepfake.judging.report import History, Report, System
+from deepfake.judging.report import History, Report, StressRecord, System, read_stress
 from deepfake.judging.run import RESULTS, read_run
 from deepfake.judging.tables import report_table
 from deepfake.metrics.decisions import fit_decisions
@@ -46,6 +46,7 @@ def report(arguments: ReportOptions) -> int:
     """Score the dataset's test split (and others) with the model and report; exit status 1 when a gate fails."""
     gates = [Gate.parse(text) for text in arguments.gate]
     frozen = None if arguments.frozen is None else read_frozen(arguments.frozen)
+    stressed = None if arguments.stress is None else _stress_of(arguments.stress, _name(arguments.model))
     splits = read_splits(arguments.dataset)
     if arguments.split not in splits:
         raise UserError(f"{arguments.dataset} has no split {arguments.split}; it has {', '.join(splits)}")
@@ -83,6 +84,7 @@ def report(arguments: ReportOptions) -> int:
         left_out=left_out,
         resamples=arguments.resamples,
     )
+    found = replace(found, stress=stressed)
     if frozen is not None:
         digest = hash_of_split(splits[arguments.split])
         found = replace(found, registration=registration(frozen, digest, judge.threshold, Path(arguments.model)))
@@ -124,6 +126,14 @@ def scores(arguments: ScoresOptions) -> int:
         held = registration(frozen, hash_of_file(arguments.labels), judge.threshold, scored_at=scored_at)
         found = replace(found, registration=held)
     return _finish(found, arguments.output, gates)
+
+
+def _stress_of(path: Path, model: str) -> StressRecord:
+    """The stress test of this model. Raises UserError for one of another."""
+    found = read_stress(path)
+    if found.system.name != model:
+        raise UserError(f"{path} is the stress test of {found.system.name}; expected one of {model}")
+    return found
 
 
 def judge_of(detector: Detector, validation: Dataset | None) -> Judge:

@@ -22,6 +22,7 @@ class ReportOptions:
         gate: conditions on the first set, such as "accuracy>=0.80".
         resamples: of the bootstrap.
         frozen: what `python -m evaluation freeze` wrote before; None where nothing was frozen.
+        stress: stress.json of the same model, to be told in the report; None for none.
     """
 
     scoring: ScoringOptions
@@ -34,6 +35,7 @@ class ReportOptions:
     gate: tuple[str, ...] = ()
     resamples: int = 2000
     frozen: Path | None = None
+    stress: Path | None = None
 
     @property
     def model(self) -> str:

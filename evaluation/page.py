@@ -57,6 +57,7 @@ def write_page(report: Report, pictures: list[Path], path: Path) -> None:
         metrics=_METRICS,
         parts=_PARTS,
         shown=tuple(zip(SHOWN, _HEADS, strict=True)),
+        ratio="{:,g}".format,
         matrix_axes=lambda matrix: tuple(zip(matrix.columns, _AXES, strict=True)),
     )
     text.write_text(path, with_index(page_start(f"{report.system.name}: evaluation") + body + page_end()))

@@ -14,13 +14,14 @@ import numpy as np
 from datasets import Dataset
 
 from deepfake.audio.decode import SAMPLING_RATE
-from deepfake.channels.conditions import CONDITIONS, Condition
+from deepfake.channels.conditions import BENIGN, CONDITIONS, Condition
 from deepfake.dataset import read_splits
 from deepfake.errors import UserError
 from deepfake.judging import figures
 from deepfake.judging.clips import ScoredClips
 from deepfake.judging.judge import SHOWN, Judge, compare, estimates
 from deepfake.judging.report import ConditionResult, StressRecord, System, write_stress_json
+from deepfake.judging.stability import Stability, moved, stability
 from deepfake.judging.tables import stress_table
 from deepfake.metrics.intervals import Difference, Estimate
 from deepfake.scoring.detector import Detector
@@ -84,6 +85,7 @@ def stress(arguments: StressOptions) -> int:
         threshold=judge.threshold,
         conditions=results,
         first_failures=first_failures(results),
+        stability=_over_benign(conditions, scored, judge),
     )
     write(result, arguments.output)
     print(stress_table(result))
@@ -91,6 +93,13 @@ def stress(arguments: StressOptions) -> int:
     heard, busy = (sum(getattr(c, key) for c in channels) for key in ("heard_s", "busy_s"))
     print(f"channels: {heard:.0f} s of audio at {heard / max(busy, 1e-9):.0f} times realtime", file=sys.stderr)
     return 0
+
+
+def _over_benign(
+    conditions: Sequence[Condition], scored: dict[str, ScoredClips | None], judge: Judge
+) -> Stability | None:
+    benign = {one.name: scored[one.name] for one in conditions if one.benign}
+    return stability(scored[CLEAN], benign, judge.threshold.value)
 
 
 def _scored(detector: Detector, rows: Dataset, channel: Channel) -> ScoredClips | None:
@@ -104,19 +113,20 @@ def _scored(detector: Detector, rows: Dataset, channel: Channel) -> ScoredClips 
 
 
 def chosen(names: Sequence[str] | None) -> list[Condition]:
-    """The conditions named, by name or family, with clean first; all of them without names.
+    """The conditions named, by name, family or "benign", with clean first; all of them without names.
 
     Raises:
         UserError: a name that is neither.
     """
     if not names:
         return list(CONDITIONS)
-    known = {word for c in CONDITIONS for word in (c.name, c.family)}
+    known = {BENIGN} | {word for c in CONDITIONS for word in (c.name, c.family)}
     unknown = [name for name in names if name not in known]
     if unknown:
         families = ", ".join(dict.fromkeys(c.family for c in CONDITIONS))
         raise UserError(f"there is no condition {unknown[0]}; families are {families}, and single ones such as mp3_16k")
-    return [c for c in CONDITIONS if c.name == CLEAN or c.name in names or c.family in names]
+    benign = BENIGN in names
+    return [c for c in CONDITIONS if c.name == CLEAN or {c.name, c.family} & set(names) or (benign and c.benign)]
 
 
 def sampled(rows: Dataset, most: int | None, seed: int) -> Dataset:
@@ -141,11 +151,14 @@ def compare_conditions(
     for channel in channels:
         condition, clips = channel.condition, scored[channel.condition.name]
         metrics, change, fails, unscored = dict.fromkeys(SHOWN, _NOTHING), _NO_CHANGE, True, len(clean) + clean.unscored
+        human = fakes = None
         if clips is not None:
             metrics = estimates(clips, judge.threshold.value, SHOWN, resamples)
             # A channel may leave clips without speech that can be heard: the change is that of the others.
             change = compare(clips, judge, clean, judge, resamples, ("balanced_accuracy",))["balanced_accuracy"]
             lost = len(set(clips.labels)) < len(set(clean.labels))
+            if condition.name != CLEAN:
+                human, fakes = (moved(clean, clips, judge.threshold.value, label) for label in (0, 1))
             fails, unscored = lost or _fails(change.difference, metrics["balanced_accuracy"]), clips.unscored
         result.append(
             ConditionResult(
@@ -157,6 +170,9 @@ def compare_conditions(
                 change=change,
                 fails=fails,
                 audio_sha256=channel.digest,
+                benign=condition.benign,
+                human=human,
+                fakes=fakes,
             )
         )
     return tuple(result)
@@ -178,6 +194,13 @@ def first_failures(rows: Sequence[ConditionResult]) -> dict[str, str | None]:
     return {f: next((row.name for row in rows if row.family == f and row.fails), None) for f in families}
 
 
+def _moves(row: ConditionResult) -> list[float | None]:
+    human = [None] * 4
+    if row.human is not None:
+        human = [row.human.flips.value, row.human.wronged.value, row.human.shift.value, row.human.deviation]
+    return [*human, None if row.fakes is None else row.fakes.wronged.value]
+
+
 def write(result: StressRecord, folder: Path) -> None:
     """stress.json, stress.csv and stress.png: the same bytes for the same scores."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -185,11 +208,12 @@ def write(result: StressRecord, folder: Path) -> None:
     with (folder / "stress.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         ends = [f"{key}{end}" for key in SHOWN for end in ("", "_low", "_high")]
-        writer.writerow(["condition", "family", *ends, "change_of_balanced_accuracy", "unscored", "fails"])
+        told = ["human_flipped", "human_accused", "human_shift", "human_deviation", "fakes_lost"]
+        writer.writerow(["condition", "family", *ends, "change_of_balanced_accuracy", "unscored", "fails", *told])
         for row in result.conditions:
             found = [row.metrics[key] for key in SHOWN]
             values = [value for one in found for value in (one.value, one.low, one.high)]
             last = (row.change.difference.value, row.unscored, row.fails)
-            writer.writerow([row.name, row.family, *values, *last])
+            writer.writerow([row.name, row.family, *values, *last, *_moves(row)])
     height = 1.3 + 0.21 * len(result.conditions)
     figures.save_grid(folder / "stress.png", lambda axes: figures.stress(axes, result), (10.0, height), 3)

@@ -18,7 +18,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m model_card",
         description="Write DIR/README.md: the model card, from the results.json that a training run left in DIR and "
-        "from DIR/report.json or DIR/report/report.json where python -m evaluation wrote one; or the dataset card, "
+        "from report.json and stress.json in DIR, DIR/report or DIR/stress where python -m evaluation wrote "
+        "them; or the dataset card, "
         "where DIR holds a dataset of python -m data_prep.",
     )
     add_version(parser)

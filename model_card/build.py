@@ -5,20 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import yaml
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub import ModelCard
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from deepfake.judging.limits import gaps
-from deepfake.judging.record import Gap
 from deepfake.judging.run import DataFacts, Fitted, ModelFacts, TrainingFacts
 from deepfake.text import number, write_text
 from model_card import tables
+from model_card.metadata import card_metadata
 from model_card.record import Record
+from model_card.worst import false_alarms_table, worst_case
 
 _TRUST = ", trust_remote_code=True"
 # Architectures whose code, or feature extractor's code as well, is saved beside the weights.
 _OWN_MODELS, _OWN_EXTRACTORS = frozenset(["compact-encoder-detector"]), frozenset(["spectrogram"])
-_HUB_METRICS = {"roc_auc": "roc_auc", "eer": "eer", "accuracy": "accuracy", "f1_fake": "f1"}
 
 
 def write_card(folder: Path) -> Path:
@@ -42,9 +42,11 @@ def render_card(record: Record, name: str) -> str:
     model, threshold = facts.model, judgement.threshold
     found = gaps(record.evidence())
     text = template("template.md").render(
-        card_data=_metadata(record, name, found).to_yaml(),
+        card_data=card_metadata(record, name, found).to_yaml(),
         title=f"{name}: speech deepfake detector",
         model_id=name,
+        worst_case=worst_case(record),
+        false_alarms=false_alarms_table(record),
         origin=_origin(model, facts.training),
         trust=_TRUST if model.model_type in _OWN_MODELS | _OWN_EXTRACTORS else "",
         extractor_trust=_TRUST if model.model_type in _OWN_EXTRACTORS else "",
@@ -61,6 +63,10 @@ def render_card(record: Record, name: str) -> str:
         results_table=tables.results_table(record),
         confusion=tables.confusion_table(record),
         control_table=tables.control_table(record),
+        limits_note=tables.limits_note(record),
+        statements_table=tables.statements_table(record),
+        everyday_note=tables.everyday_note(record),
+        everyday_table=tables.everyday_table(record),
         points_table=tables.points_table(record),
         warnings=judgement.warnings,
         generator_table=tables.generator_table(record),
@@ -82,36 +88,6 @@ def template(name: str) -> Template:
     folder = FileSystemLoader(Path(__file__).parent)
     return Environment(loader=folder, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).get_template(
         name
-    )
-
-
-def _metadata(record: Record, name: str, found: list[Gap]) -> ModelCardData:
-    facts, sets = record.run.facts, tables.in_domain(record)
-    quotable = not any(gap.disqualifies for gap in found)
-    evaluated = [
-        EvalResult(
-            task_type="audio-classification",
-            task_name="Audio deepfake detection",
-            dataset_type=facts.data.name,
-            dataset_name=facts.data.name,
-            dataset_split=split,
-            metric_type=hub_name,
-            metric_name=tables.METRICS[key],
-            metric_value=round(value, 4),
-        )
-        for split, judged in reversed(sets.items())
-        for key, hub_name in _HUB_METRICS.items()
-        if quotable and (value := judged.value(key)) is not None
-    ]
-    return ModelCardData(
-        model_name=name,
-        library_name="transformers",
-        pipeline_tag="audio-classification",
-        license=facts.license,
-        base_model=facts.model.base_model,
-        tags=["audio", "speech", "deepfake-detection", "anti-spoofing", facts.model.model_type],
-        metrics=list(_HUB_METRICS.values()),
-        eval_results=evaluated or None,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,19 +11,21 @@ from typing import Any
 from deepfake.errors import UserError
 from deepfake.judging.limits import Evidence
 from deepfake.judging.record import Base, JudgedSet
-from deepfake.judging.report import Report, read_report
+from deepfake.judging.report import Report, StressRecord, read_report, read_stress
 from deepfake.judging.run import RESULTS, RunRecord, read_run
 
 REPORT_PLACES = ("report.json", "report/report.json")  # within the detector's folder
+STRESS_PLACES = ("stress.json", "stress/stress.json", "report/stress.json")
 
 
 @dataclass(frozen=True)
 class Record:
-    """`run`: the training run. `detector`: the config's entry. `report`: of python -m evaluation, or None."""
+    """`run`: the training run. `detector`: the config's entry. `report`, `stress`: of python -m evaluation, or None."""
 
     run: RunRecord
     detector: dict[str, Any]
     report: Report | None = None
+    stress: StressRecord | None = None
 
     @classmethod
     def load(cls, folder: Path) -> Record:
@@ -32,9 +35,10 @@ class Record:
             UserError: the folder holds no results of a run, or a file of it cannot be read.
         """
         run = read_run(folder / RESULTS)
-        places = [folder / place for place in REPORT_PLACES if (folder / place).is_file()]
-        report = read_report(places[0]) if places else None
-        return cls(run, _config(folder).get("detector") or {}, report)
+        reports, stresses = (_existing(folder, places) for places in (REPORT_PLACES, STRESS_PLACES))
+        report = read_report(reports[0]) if reports else None
+        stress = read_stress(stresses[0]) if stresses else report and report.stress
+        return cls(run, _config(folder).get("detector") or {}, report, stress)
 
     @property
     def sets(self) -> dict[str, JudgedSet]:
@@ -95,6 +99,10 @@ class Record:
             stated["report"] = self.report.judgement.threshold.fake_probability
         known = {place: round(value, 4) for place, value in stated.items() if value is not None}
         return known | self.run.facts.thresholds_elsewhere
+
+
+def _existing(folder: Path, places: Sequence[str]) -> list[Path]:
+    return [folder / place for place in places if (folder / place).is_file()]
 
 
 def _missing(run: RunRecord) -> list[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from deepfake.judging.record import OUT_OF_DOMAIN, TEST, VALIDATION, JudgedSet
 from deepfake.judging.run import DataFacts, ModelFacts
 from deepfake.metrics.intervals import Estimate
-from deepfake.text import markdown_table
+from deepfake.metrics.strength import OF_POINTS
+from deepfake.text import markdown_table, number
 from model_card.record import Record
 
 METRICS = {
@@ -99,6 +100,74 @@ def parts_table(record: Record) -> str:
         for part in parts
     ]
     return markdown_table(["by", "part", "fake clips", "ROC-AUC", "fakes missed"], rows) if rows else ""
+
+
+def limits_note(record: Record) -> str:
+    """What likelihood ratios validation supports; empty where that is not known."""
+    decisions = record.run.judgement.decisions
+    limits = None if decisions is None else decisions.limits
+    if limits is None:
+        return ""
+    how = "the thresholds of the operating points" if limits.method == OF_POINTS else "every ratio that was seen"
+    return (
+        f"Validation supports likelihood ratios (fake over human) from {limits.lowest_lr:g} to {limits.highest_lr:g}, "
+        f"by the rule of ELUB at {how}, with {limits.n_real} independent groups of human speech. What lies beyond is "
+        "stated as the end of that range."
+    )
+
+
+def statements_table(record: Record) -> str:
+    """What would be said of the clips of each set, in ENFSI's words; empty where no set was judged so."""
+    rows = [
+        [name, _said(band.favours, band.strength), band.real, band.fake]
+        for name, found in record.sets.items()
+        if found.statements is not None
+        for band in found.statements.bands
+    ]
+    return markdown_table(["set", "what is said", "human clips", "fakes"], rows) if rows else ""
+
+
+def _said(favours: str | None, strength: str) -> str:
+    if favours is None:
+        return "no support for either"
+    return f"{strength} support for {'synthesis' if favours == 'fake' else 'human speech'}"
+
+
+def everyday_note(record: Record) -> str:
+    """What everyday processing does to human clips all together; empty where it was not tried."""
+    found = record.stress and record.stress.stability
+    if not found:
+        return ""
+    return (
+        f"{found.clips} human clips under {found.conditions} kinds of processing that mean no harm: {found.flipped} of "
+        f"them change their verdict under at least one, {found.accused} from human to fake. The standard deviation of "
+        f"a clip's log-odds over all of them is {number(found.deviation, 2)} for the middle clip, and nine of ten stay "
+        f"below {number(found.deviation_90, 2)}."
+    )
+
+
+def everyday_table(record: Record) -> str:
+    """The benign and the laundering conditions one by one."""
+    rows = []
+    for row in record.stress.conditions if record.stress else ():
+        if row.human is not None and (row.benign or row.family == "laundered"):
+            told = [
+                row.human.flips,
+                row.human.wronged,
+                number(row.human.shift.value, 2),
+                number(row.human.deviation, 2),
+            ]
+            lost = "–" if row.fakes is None else row.fakes.wronged
+            rows.append([f"{row.family}: {row.label}", *told, lost])
+    header = [
+        "processing",
+        "verdict changed",
+        "called fake only now",
+        "mean shift",
+        "deviation",
+        "fakes no longer found",
+    ]
+    return markdown_table(header, rows) if rows else ""
 
 
 def data_table(data: DataFacts) -> str:

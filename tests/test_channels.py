@@ -15,6 +15,7 @@ from deepfake.channels.acoustics import active_power, add_noise, clip_share, gai
 from deepfake.channels.codecs import CODECS, round_trip
 from deepfake.channels.conditions import CONDITIONS
 from deepfake.channels.edits import lead_silence, speed, trim_edges
+from deepfake.channels.filters import denoise, normalise_loudness, stretch
 from deepfake.channels.lines import alaw_decode, alaw_encode, lose_packets, lost_packets, mulaw_decode, mulaw_encode
 
 RATE = 16_000
@@ -103,6 +104,32 @@ def test_every_condition_returns_sound_samples(condition: object, speech: np.nda
         assert not np.array_equal(heard, clip)
     quiet = condition.apply(np.zeros(RATE, np.float32), 0, "a")
     assert np.isfinite(quiet).all()
+
+
+def test_a_denoiser_takes_noise_out_of_pauses_and_leaves_speech(speech: np.ndarray) -> None:
+    clip = speech[: 6 * RATE]
+    noisy = (clip + np.random.default_rng(0).normal(scale=0.005, size=clip.size)).astype(np.float32)
+    frames = lambda samples: np.square(samples[: samples.size // 400 * 400].reshape(-1, 400)).mean(axis=1)  # noqa: E731
+    before, quiet = frames(noisy), frames(noisy) <= np.quantile(frames(noisy), 0.15)
+    change = [10 * np.log10(frames(denoise(noisy, db))[quiet].mean() / before[quiet].mean()) for db in (12, 24)]
+    assert change[1] < change[0] < -5
+    heard = denoise(noisy, 12)
+    assert heard.shape == noisy.shape
+    assert np.corrcoef(heard, clip)[0, 1] > 0.99  # in its place in time, too
+
+
+def test_loudness_is_brought_to_the_target_and_stretching_keeps_the_pitch(speech: np.ndarray) -> None:
+    clip = speech[: 6 * RATE]
+    quieter, louder = (np.sqrt(np.mean(np.square(normalise_loudness(clip, lufs)))) for lufs in (-23, -16))
+    assert 20 * np.log10(louder / quieter) == pytest.approx(7, abs=1.5)
+    tone = np.sin(2 * np.pi * 440 * np.arange(3 * RATE) / RATE).astype(np.float32) * 0.3
+    slower = stretch(tone, 0.96)
+    assert slower.size / tone.size == pytest.approx(1 / 0.96, abs=0.03)
+    peak = np.abs(np.fft.rfft(slower)).argmax() * RATE / slower.size
+    assert peak == pytest.approx(440, abs=4)
+    for effect in (lambda x: denoise(x, 12), lambda x: normalise_loudness(x, -16), lambda x: stretch(x, 0.96)):
+        assert effect(np.zeros(0, np.float32)).size == 0
+        assert np.isfinite(effect(clip[:100])).all()
 
 
 HASH = """

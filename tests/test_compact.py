@@ -125,23 +125,28 @@ def test_clips_of_any_length_are_cut_into_blocks_and_heard_to_their_end(
         changed = model(torch.cat([clip[:-40], clip[:40] + 0.01])[None]).logits  # the last samples are others
     hook.remove()
     frames, size = -(-((len(clip) + 2 * model.config.edge) // 160) // 2), model.config.block_frames
-    assert shapes[0] == (-(-frames // size), size, model.config.channels)
+    last = (frames - 1) % size + 1  # the last block is as long as what is left: nothing is padded
+    assert shapes[:2] == [((frames - last) // size, size, model.config.channels), (1, last, model.config.channels)]
     assert torch.isfinite(whole).all()
     assert not torch.equal(whole, changed)
 
 
 def test_frames_attend_within_their_block_only(model: CompactForAudioClassification, clips: list) -> None:
-    blocks, heard = torch.randn(3, 40, 32), torch.ones(3, 40, dtype=torch.bool)
-    heard[2, 30:] = False
+    blocks = torch.randn(3, 40, 32)
     with torch.no_grad():
-        expected = model.layers[0](blocks, heard)
+        expected = model.layers[0](blocks)
         other = blocks.clone()
         other[1] += 1.0
-        other[2, 30:] += 1.0  # not heard
-        found = model.layers[0](other, heard)
-    assert torch.allclose(found[0], expected[0], atol=1e-6)
-    assert torch.allclose(found[2, :30], expected[2, :30], atol=1e-6)
+        found = model.layers[0](other)
+    assert torch.allclose(found[[0, 2]], expected[[0, 2]], atol=1e-6)
     assert not torch.allclose(found[1], expected[1], atol=1e-2)
+    clip = clips[0].repeat(20)[: 12 * 16_000]  # three blocks, the last of them not full
+    changed = torch.cat([clip[:-16_000], clip[-16_000:].flip(0)])
+    with torch.no_grad():
+        (*_, before), (*_, after) = model.stages(clip), model.stages(changed)
+    whole = before.shape[0] // model.config.block_frames * model.config.block_frames
+    assert torch.allclose(before[:whole], after[:whole], atol=1e-4)
+    assert not torch.allclose(before[whole:], after[whole:], atol=1e-2)
 
 
 def test_arithmetic_is_float32_whatever_the_weights_are_stored_in(checkpoint: Path, clips: list) -> None:
@@ -264,15 +269,12 @@ def test_the_layers_are_those_of_whispers_encoder(whisper: Path, clips: list) ->
     model = fresh_detector(str(whisper), 2).eval()
     encoder = WhisperModel.from_pretrained(whisper).encoder.eval()
     clip = clips[1][: 250 * 320 - 2 * model.config.edge]  # the published encoder takes exactly its full length
-    found: list[torch.Tensor] = []
-    for layer in model.layers:
-        layer.register_forward_hook(lambda _, inputs, output: found.append(output[0]))
     with torch.no_grad():
         mel = log_mel(levelled(clip, model.config), model.mel_filters, model.config)
         hidden = encoder(mel[None], output_hidden_states=True).hidden_states
-        model(clip[None])
+        found = model.stages(clip)
     for number in (1, 2):
-        assert torch.allclose(found[number - 1], hidden[number][0], atol=1e-4)
+        assert torch.allclose(found[number], hidden[number][0], atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", [WhisperForAudioClassification, CompactForAudioClassification])

@@ -13,7 +13,7 @@ from deepfake.metrics import definitions as metrics
 from deepfake.metrics.intervals import DEFAULT_METRICS, binomial_interval, bootstrap_intervals
 from deepfake.metrics.losses import ClipLosses, act_dcf_losses, brier_losses, cllr_losses, ece_losses
 from deepfake.metrics.paired import paired_difference
-from deepfake.metrics.resampling import GroupDesign, RankedScores, weighted_counts, weighted_metrics
+from deepfake.metrics.resampling import GroupDesign, RankedScores, TalliedGroups, weighted_metrics
 
 RANKED = ("roc_auc", "eer", "pr_auc", "min_dcf")
 
@@ -45,7 +45,17 @@ def test_weighted_metrics_are_bit_equal_to_repeating_the_clips():
         assert pr_auc == pytest.approx(metrics.pr_auc(repeated, truth), abs=1e-12)
         assert min_dcf == pytest.approx(metrics.min_dcf(repeated, truth), abs=1e-12)
         rates = metrics.detection_metrics(repeated, truth, 0.5)
-        assert weighted_counts(totals) == tuple(rates[name] for name in ("tp", "tn", "fp", "fn"))
+        assert totals.counts == tuple(rates[name] for name in ("tp", "tn", "fp", "fn"))
+        tallied = TalliedGroups(scores >= 0.5, labels, groups).totals(weights)
+        assert tallied.counts == totals.counts
+        assert weighted_metrics(tallied, ("fpr", "accuracy")) == weighted_metrics(totals, ("fpr", "accuracy"))
+
+
+def test_rates_alone_have_the_intervals_that_they_have_beside_a_ranking():
+    scores, labels, groups = grouped_clips(np.random.default_rng(5), 30, 40)
+    alone = bootstrap_intervals(scores, labels, groups, 1.0, ("fpr", "balanced_accuracy"), 100)
+    beside = bootstrap_intervals(scores, labels, groups, 1.0, ("fpr", "balanced_accuracy", "roc_auc"), 100)
+    assert alone == {name: beside[name] for name in alone}
 
 
 def test_every_resample_keeps_the_number_of_groups_and_both_classes():

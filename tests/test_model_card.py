@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import RECORDINGS, ROOT, run
-from huggingface_hub import DatasetCard, ModelCard
+from huggingface_hub import DatasetCard, ModelCard, ModelCardData, metadata_load
+from huggingface_hub.repocard_data import eval_results_to_model_index, model_index_to_eval_results
 
 import evaluation.__main__
 from deepfake.errors import UserError
@@ -114,6 +115,72 @@ def test_metadata_is_what_the_hub_reads(trained: Path) -> None:
             assert measured[split, hub] == round(sets[split].value(key), 4)
 
 
+def test_the_hub_reads_every_entry_that_it_filters_by(trained: Path) -> None:
+    """By the Hub's own reader: names of the base model, the dataset and the languages, and the results as an index."""
+    record = Record.load(trained)
+    train = replace(record.run.facts.data.splits["train"], languages={"en-GB": 15, "en/zh": 12, "zh": 8, "und": 90})
+    told = changed(
+        record,
+        model={"base_model": "org/base", "from_scratch": False},
+        data={"name": "org/clips", "splits": {"train": train}},
+    )
+    data = ModelCard(render_card(told, "org/new")).data
+    assert (data.base_model, data.base_model_relation, data.datasets) == ("org/base", "finetune", ["org/clips"])
+    assert data.language == ["en", "zh"]
+    of_folder = ModelCard((trained / "README.md").read_text()).data
+    assert (of_folder.datasets, of_folder.language) == (None, None)  # a folder is no dataset of the Hub
+    assert "base_model_relation" not in of_folder
+
+
+@pytest.mark.parametrize("which", ["trained", "compact"])
+def test_the_metadata_keeps_to_what_the_hub_knows(which: str, request: pytest.FixtureRequest) -> None:
+    from transformers.pipelines import SUPPORTED_TASKS
+
+    folder = ROOT / "checkpoints/compact" if which == "compact" else request.getfixturevalue(which)
+    written = metadata_load(folder / "README.md")
+    data = ModelCardData(**{key: value for key, value in written.items() if key != "model-index"})
+    name, results = model_index_to_eval_results(written["model-index"])
+    assert eval_results_to_model_index(name, results) == written["model-index"]
+    assert data.pipeline_tag in SUPPORTED_TASKS
+    assert {result.task_type for result in results} == {data.pipeline_tag}
+    assert {result.metric_type for result in results} <= set(data.metrics)
+    assert all(0 <= result.metric_value <= 1 and result.dataset_split for result in results)
+    assert name == folder.name
+    for names in (data.tags, data.metrics, written.get("language", ["en"])):
+        assert len(set(names)) == len(names)
+        assert all(re.fullmatch("[a-z0-9_-]+", one) for one in names)
+    # Fields whose names the Hub's documentation of model cards gives; another would be passed over in silence.
+    assert set(written) <= {
+        "language", "library_name", "license", "base_model", "base_model_relation", "datasets", "metrics",
+        "pipeline_tag", "tags", "model-index",
+    }  # fmt: skip
+    if which == "compact":
+        assert {"language", "base_model", "base_model_relation"} <= set(written)
+        assert {"en", "zh"} <= set(data.language)
+
+
+def test_the_card_opens_with_the_worst_cells_of_the_record(documented: Path) -> None:
+    """The cells and the gap are the report's; a record without cells says so, and shows its worst parts."""
+    text = (documented / "README.md").read_text()
+    opening = text[text.index("## The worst case") : text.index("## How to use")]
+    test = read_report(documented / "report" / "report.json").judgement.sets["test"]
+    worst = test.matrix.cells[0]
+    for said in (str(worst.hter), f"{test.matrix.mean:.3f}", str(test.matrix.pooled), f"{test.matrix.gap:.3f}"):
+        assert said in opening
+    assert f"| {worst.family} | {worst.human} | {worst.channel} | {worst.real} | {worst.fake} |" in opening
+    shipped = (ROOT / "checkpoints/compact/README.md").read_text()
+    opening = shipped[shipped.index("## The worst case") : shipped.index("## How to use")]
+    assert "The record has no cells" in opening
+    missed = [
+        float(row.split(" | ")[3].split()[0])
+        for row in opening.splitlines()
+        if row.startswith(("| kind", "| sy", "| year"))
+    ]
+    assert len(missed) == 5
+    assert missed == sorted(missed, reverse=True)
+    assert "where it is weakest is not known" in render_card(Record.load(SYSTEM_E), "x")
+
+
 def test_base_model_is_named_by_hub_id_only(trained: Path) -> None:
     record = Record.load(trained)
     fine_tuned = changed(record, model={"base_model": "org/base", "from_scratch": False})
@@ -143,13 +210,13 @@ def test_shape_of_the_whole_card(documented: Path) -> None:
     found = re.findall(r"^(#+) (.*)$", re.sub(r"```.*?```", "", body, flags=re.S), re.M)
     sections = [title for level, title in found if level == "##"]
     assert sections == [
-        "How to use", "Results", "What these numbers do not show", "Training data", "Training",
+        "The worst case", "How to use", "Results", "What these numbers do not show", "Training data", "Training",
         "Limits and intended use",
     ]  # fmt: skip
     parts = [title for level, title in found if level == "###"]
     # The chunks of this dataset do not say which generator made them, so nothing can be said per generator.
-    assert parts[:2] == ["Elsewhere, and beside its base model", "Operating points"]
-    assert parts[2:] == headings(Record.load(documented))
+    assert parts[:3] == ["Human speech called fake", "Elsewhere, and beside its base model", "Operating points"]
+    assert parts[3:] == headings(Record.load(documented))
     assert not re.search(r"\n{3,}", body)
     assert not re.search(r"\{\{|\{%|None|nan\b|undefined\(", body.replace("None of the gaps", ""))
     for block in re.findall(r"(?:^\|.*\|\n)+", body, re.M):

@@ -114,6 +114,20 @@ def test_false_alarms_are_those_of_each_human_source() -> None:
             assert row.fpr.value == pytest.approx(np.mean(scored.scores[mine] >= -1.5))
 
 
+def test_false_alarms_are_told_by_sex_and_by_decade_of_age() -> None:
+    scored = clips()
+    told = {
+        "sex": ["f", "m"] * (len(scored) // 2),
+        "age": [str(20 + i % 30) if i % 3 else None for i in range(len(scored))],
+    }
+    found = false_alarms(ScoredClips.of(scored.scores, scored.labels, scored.facts | told), -1.5)
+    assert {row.name for row in found["sex"]} == {"f", "m"}
+    assert {row.name for row in found["age"]} == {"20–29", "30–39", "40–49"}
+    assert sum(row.clips for row in found["age"]) == sum(
+        a is not None for a, y in zip(told["age"], scored.labels, strict=True) if y == 0
+    )
+
+
 def test_the_corpus_group_is_the_independent_unit_where_it_is_known() -> None:
     scored = clips()
     voices = dict(scored.facts) | {"group_id": [f"g{i // 8}" if i < 400 else None for i in range(len(scored))]}

@@ -73,27 +73,17 @@ class CompactForAudioClassification(CompactPreTrainedModel):
         mel = log_mel(levelled(samples, self.config), self.mel_filters.float(), self.config)
         frames = self._convolutions(mel[None])[0].T.contiguous()  # or every layer would add up two orders
         size = self.config.block_frames
-        if torch.compiler.is_compiling():
-            return self._stages_of_padded(frames, size)
-        whole = frames.shape[0] // size * size
-        # Whole blocks together and what is left by itself: nothing is padded, so that nothing has to be masked.
-        parts = [frames[:whole].unflatten(0, (-1, size)), frames[None, whole:]]
-        found = [self._layered(blocks) for blocks in parts if blocks.numel()]
+        # Whole blocks together, and the last one, of 1 to `size` frames, by itself: nothing is padded, nothing masked.
+        missing = (size - frames.shape[0] % size) % size
+        blocks = functional.pad(frames, (0, 0, 0, missing)).unflatten(0, (-1, size))  # in this form it can be exported
+        found = [self._layered(part) for part in (blocks[:-1], blocks[-1:, : size - missing])]
         return [torch.cat([blocks.flatten(0, 1) for blocks in stage]) for stage in zip(*found, strict=True)]
 
-    def _stages_of_padded(self, frames: Tensor, size: int) -> list[Tensor]:
-        """The same in one fixed sequence of operations, as an exported file needs it: the last block is filled up."""
-        count = frames.shape[0]
-        missing = (size - count % size) % size
-        blocks = functional.pad(frames, (0, 0, 0, missing)).unflatten(0, (-1, size))
-        heard = (torch.arange(count + missing, device=frames.device) < count).unflatten(0, (-1, size))
-        return [stage.flatten(0, 1)[:count] for stage in self._layered(blocks, heard)]
-
-    def _layered(self, blocks: Tensor, heard: Tensor | None = None) -> list[Tensor]:
+    def _layered(self, blocks: Tensor) -> list[Tensor]:
         """Blocks of frames, (blocks, frames, channels), with their positions, and what each layer makes of them."""
         stages = [blocks + positions(*blocks.shape[1:], blocks.device)]
         for layer in self.layers:
-            stages.append(layer(stages[-1], heard))
+            stages.append(layer(stages[-1]))
         return stages
 
     def forward(

@@ -16,6 +16,7 @@ import numpy as np
 from deepfake.channels.acoustics import add_noise, clip_share, gain, gaussian_noise, reverberate
 from deepfake.channels.codecs import round_trip
 from deepfake.channels.edits import lead_silence, mask_frequency, mask_time, pitch, speed, trim_edges
+from deepfake.channels.filters import denoise, normalise_loudness, stretch
 from deepfake.channels.lines import lose_packets, low_pass, telephone, through_rate
 from deepfake.channels.rawboost import rawboost
 
@@ -73,6 +74,9 @@ EFFECTS: dict[str, Effect] = {
     "rawboost": Effect(rawboost),
     "mask_time": Effect(mask_time),
     "mask_frequency": Effect(mask_frequency),
+    "denoise": Effect(denoise),
+    "loudness": Effect(normalise_loudness),
+    "stretch": Effect(stretch),
     "trim_edges": Effect(trim_edges),
     "lead_silence": Effect(lead_silence),
 }

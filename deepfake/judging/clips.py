@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # The columns that say something about a clip. Unknown is None, never guessed.
 FACTS = (
     "source", "speaker", "speaker_group", "generator", "language", "duration_s", "container", "corpus", "page", "kind",
-    "family", "year", "group_id", "channel",
+    "family", "year", "group_id", "channel", "sex", "age",
 )  # fmt: skip
 MOST_VALUES = 200  # of a column with more (every clip its own speaker) a table says nothing
 DURATION_EDGES_S = (3.0, 5.0, 8.0, 13.0)
@@ -139,6 +139,10 @@ class ScoredClips:
             return {}
         return {value: np.array(parts[value], dtype=np.int64) for value in sorted(parts)}
 
+    def decades(self) -> tuple[str | None, ...]:
+        """Age of each clip's speaker, "30–39" for a number of years, and as it is for words such as "thirties"."""
+        return tuple(_decade(str(age)) if age not in (None, "") else None for age in self.facts["age"])
+
     def bands(self) -> list[str | None]:
         """Duration band of each clip, such as "3–5 s"."""
         return [None if d is None else _band(float(d)) for d in self.facts["duration_s"]]
@@ -151,6 +155,14 @@ def _band(duration_s: float) -> str:
         if duration_s < high:
             return f"{low:g}–{high:g} s"
     return f"{DURATION_EDGES_S[-1]:g} s and more"
+
+
+def _decade(age: str) -> str:
+    try:
+        first = 10 * int(float(age) // 10)
+    except (ValueError, OverflowError):
+        return age
+    return f"{first}–{first + 9}"
 
 
 def _container(source: str | None) -> str | None:

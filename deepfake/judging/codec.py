@@ -19,10 +19,11 @@ FORMAT = 2  # of what is written; 1 is read as well
 def to_json(value: Any) -> Any:
     """Plain JSON values: a dataclass becomes a mapping of its fields and of the properties named in its `DERIVED`.
 
-    A class with `to_config` and `from_config` of its own, as `Decisions` has, writes and reads itself.
+    A class with `to_config` and `from_config`, or `to_dict` and `from_dict`, of its own writes and reads itself.
     """
-    if hasattr(value, "to_config"):
-        return value.to_config()
+    for writer in ("to_config", "to_dict"):
+        if hasattr(value, writer):
+            return getattr(value, writer)()
     if is_dataclass(value):
         names = (*(field.name for field in fields(value)), *getattr(value, "DERIVED", ()))
         return {name: to_json(getattr(value, name)) for name in names}
@@ -91,8 +92,9 @@ def _read(kind: Any, value: Any, where: str) -> Any:
         if len(kinds) != len(entries):
             raise ValueError(f"{where} has {len(entries)} entries, expected {len(kinds)}")
         return tuple(_read(k, entry, f"{where}[{i}]") for i, (k, entry) in enumerate(zip(kinds, entries, strict=True)))
-    if hasattr(kind, "from_config"):
-        return kind.from_config(_expect(dict, value, where))
+    for reader in ("from_config", "from_dict"):
+        if hasattr(kind, reader):
+            return getattr(kind, reader)(_expect(dict, value, where))
     if is_dataclass(kind):
         return _read_record(kind, _expect(dict, value, where), where)
     return _expect((int, float) if kind is float else kind, value, where)

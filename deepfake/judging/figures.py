@@ -16,6 +16,7 @@ from scipy.special import ndtri
 
 from deepfake.judging.record import JudgedSet, Threshold
 from deepfake.judging.report import History, StressRecord
+from deepfake.judging.statements import Tippett
 from deepfake.judging.transfer import Transfer
 from deepfake.pages.style import CURVES, FAILING, FAKE, GRID, INK, MUTED, REAL, STYLE
 
@@ -241,6 +242,24 @@ def transfer(axes: Axes, sets: Sequence[tuple[str, Transfer]]) -> None:
     axes.set_ylim(len(sets) - 0.5, -0.5)
     axes.grid(False, axis="y")
     axes.legend(loc="upper center", bbox_to_anchor=(0.4, -0.16), ncols=1)
+
+
+def tippett(axes: Axes, found: Tippett) -> None:
+    """Per class the share of clips whose ratio is at least that large; shaded where nothing is stated."""
+    for label, colour, share in (("human", REAL, found.real), ("fake", FAKE, found.fake)):
+        axes.step(found.log10_lr, share, color=colour, lw=1.6, where="post", label=label)
+    low, high = min(found.log10_lr[0], found.low), max(found.log10_lr[-1], found.high)
+    for start, stop in ((low, found.low), (found.high, high)):
+        axes.axvspan(start, stop, color=GRID, alpha=0.7, lw=0)
+    axes.axvline(0, color=MUTED, lw=1, ls=":")
+    axes.set(
+        title="Likelihood ratios (Tippett plot)",
+        xlabel="log10 of the likelihood ratio, fake over human",
+        xlim=(low, high),
+    )
+    axes.set_ylabel("share of the class with this ratio or more")
+    axes.set_ylim(-0.01, 1.01)
+    axes.legend(loc="lower left", title="grey: beyond what\nvalidation supports", title_fontsize=7.5)
 
 
 def curve_size(curves: Sequence[Curve]) -> tuple[float, float]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from deepfake.judging.series import Series
+from deepfake.judging.statements import Statements
 from deepfake.judging.transfer import Transfer
 from deepfake.judging.worst import HumanRate, Matrix
 from deepfake.metrics.decisions import Decisions
@@ -146,8 +147,9 @@ class JudgedSet:
             of fakes, sets its fakes against all real clips of the set.
         series: only in reports.
         matrix: generator families by human sources by channels, the worst first; None where no two can be told apart.
-        false_alarms: real clips called fake, by "page", "corpus", "speaker" and "language" where known.
+        false_alarms: real clips called fake, by "page", "corpus", "speaker", "language", "sex" and "age" where known.
         transfer: what the threshold and the calibration lose here; None on validation, where they were chosen.
+        statements: what may be said of the clips by likelihood ratio; None without a calibration or without a class.
     """
 
     role: str
@@ -163,6 +165,7 @@ class JudgedSet:
     matrix: Matrix | None = None
     false_alarms: dict[str, tuple[HumanRate, ...]] = field(default_factory=dict)
     transfer: Transfer | None = None
+    statements: Statements | None = None
 
     def value(self, metric: str) -> float | None:
         """The metric's value; None where it is undefined or was never computed."""

@@ -10,6 +10,7 @@ from deepfake.judging.codec import FORMAT, from_json, read_document, to_json
 from deepfake.judging.format_1 import report_of_format_1
 from deepfake.judging.freeze import Registration
 from deepfake.judging.record import Audit, Gap, Judgement, Part, Threshold
+from deepfake.judging.stability import Moved, Stability
 from deepfake.metrics.intervals import Difference, Estimate
 from deepfake.text import write_json
 
@@ -49,6 +50,7 @@ class Report:
         leave_one_generator_out: the trainings without one generator each, judged on its fakes; None if none was made.
         unlabelled: scores without a label, which were left out.
         registration: whether what was frozen before held; None where nothing was frozen.
+        stress: the stress test of the same detector, where one was given.
     """
 
     system: System
@@ -60,6 +62,7 @@ class Report:
     gaps: tuple[Gap, ...] = ()
     gates: tuple[GateOutcome, ...] = ()
     registration: Registration | None = None
+    stress: StressRecord | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,8 @@ class ConditionResult:
         unscored: clips that the condition left without speech that can be heard, and so without a score.
         change: of balanced accuracy against the clean clips, `a` being this condition.
         audio_sha256: of all samples that were scored.
+        benign: whether it is one of those that people's recordings go through every day.
+        human, fakes: what became of the verdicts and the scores of either class; None for clean, and without clips.
     """
 
     name: str
@@ -80,6 +85,9 @@ class ConditionResult:
     change: Difference
     fails: bool
     audio_sha256: str
+    benign: bool = False
+    human: Moved | None = None
+    fakes: Moved | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +95,7 @@ class StressRecord:
     """stress.json: the same clips under every condition, clean first, at one threshold.
 
     first_failures: by family of conditions the mildest that fails; None where none does.
+    stability: of human clips over the benign conditions; None where none of these was tried.
     """
 
     system: System
@@ -98,6 +107,7 @@ class StressRecord:
     threshold: Threshold
     conditions: tuple[ConditionResult, ...]
     first_failures: dict[str, str | None]
+    stability: Stability | None = None
 
 
 def write_report_json(path: Path, report: Report) -> None:
@@ -119,6 +129,15 @@ def read_report(path: Path) -> Report:
 def report_of(values: dict[str, Any]) -> Report:
     """The report that JSON values of format 2 hold. Raises ValueError when they do not."""
     return from_json(Report, values | {"judgement": values})
+
+
+def read_stress(path: Path) -> StressRecord:
+    """Read stress.json of `python -m evaluation stress`.
+
+    Raises:
+        UserError: there is none, it is no such record, or it cannot be read.
+    """
+    return read_document(path, "what python -m evaluation stress wrote", dict, lambda v: from_json(StressRecord, v))
 
 
 def write_stress_json(path: Path, record: StressRecord) -> None:

@@ -128,4 +128,21 @@ def stress_table(result: StressRecord) -> str:
         lines.append("it fails on the clean clips already: balanced accuracy cannot be told from guessing")
     else:
         lines.append("fails first at " + ", ".join(f"{name} ({family})" for family, name in failed))
-    return "\n".join(line.rstrip() for line in lines)
+    return "\n".join(line.rstrip() for line in [*lines, *_stability_lines(result)])
+
+
+def _stability_lines(result: StressRecord) -> list[str]:
+    found = result.stability
+    if found is None:
+        return []
+    told = [(row.human.flips.value or 0.0, row) for row in result.conditions if row.benign and row.human is not None]
+    lines = [
+        f"everyday processing, {found.conditions} kinds, {found.clips} human clips: {found.flipped} change their "
+        f"verdict under at least one, {found.accused} from human to fake",
+        f"standard deviation of a clip's log-odds over them: {found.deviation:.2f} in the middle, "
+        f"{found.deviation_90:.2f} at nine of ten",
+    ]
+    if told:
+        worst = max(told, key=lambda one: one[0])[1]
+        lines.append(f"the most flips: {worst.name}, {worst.human.flips}")
+    return lines

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -15,7 +15,7 @@ from deepfake.metrics.rates import group_rate, half_total_error
 
 # The first of each that is known makes the axis.
 FAMILY, HUMAN, CHANNEL = ("family", "generator"), ("page", "corpus"), ("channel", "container")
-HUMAN_COLUMNS = ("page", "corpus", "speaker", "language")
+HUMAN_COLUMNS = ("page", "corpus", "speaker", "language", "sex", "age")
 MOST_CELLS = 20  # that a record keeps
 ALL, UNKNOWN = "all", "unknown"
 
@@ -70,7 +70,7 @@ class Matrix:
 
 @dataclass(frozen=True)
 class HumanRate:
-    """The real clips of one source, speaker or language: how many, and how many of them are called fake."""
+    """The real clips of one source, speaker, language, sex or age: how many, and how many of them are called fake."""
 
     name: str
     clips: int
@@ -102,9 +102,10 @@ def matrix(clips: ScoredClips, threshold: float) -> Matrix | None:
 
 
 def false_alarms(clips: ScoredClips, threshold: float) -> dict[str, tuple[HumanRate, ...]]:
-    """Real clips called fake by page, corpus, speaker and language, each where known, the highest rate first."""
+    """Real clips called fake by each of `HUMAN_COLUMNS` that is known, ages in decades, the highest rate first."""
     codes = group_codes(clips.independent(), len(clips))
     called = clips.scores >= threshold
+    clips = replace(clips, facts=clips.facts | {"age": clips.decades()})
     found = {}
     for column in HUMAN_COLUMNS:
         rows = [

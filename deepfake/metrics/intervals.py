@@ -14,7 +14,7 @@ from scipy import stats
 from deepfake.metrics.checks import FloatArray, check_fraction, check_pair, group_codes
 from deepfake.metrics.degenerate import bound_when_constant
 from deepfake.metrics.losses import ClipLosses
-from deepfake.metrics.resampling import RANKING, RATES, GroupDesign, RankedScores, weighted_counts, weighted_metrics
+from deepfake.metrics.resampling import RANKING, RATES, GroupDesign, reweighted, weighted_metrics
 from deepfake.metrics.spread import leave_one_out, standard_error
 from deepfake.text import with_interval
 
@@ -119,9 +119,9 @@ def bootstrap_intervals(
     codes = group_codes(groups, s.size)
     design = GroupDesign.of(y, codes)
     noises = {_NOISE + name: losses[name].noise() for name in names if name in losses and losses[name].bins is not None}
-    ranked = RankedScores(s, y, codes, threshold, {**losses, **noises})
+    ranked = reweighted(s, y, codes, threshold, names, {**losses, **noises})
     everything = ranked.totals(np.ones(design.n_groups, dtype=np.int64))
-    point, counts = dict(zip(names, weighted_metrics(everything, names), strict=True)), weighted_counts(everything)
+    point, counts = dict(zip(names, weighted_metrics(everything, names), strict=True)), everything.counts
     rng = np.random.default_rng(seed)
     columns = (*names, *noises)
     drawn = np.array([weighted_metrics(ranked.totals(w), columns) for w in design.draw(rng, resamples)])

@@ -25,7 +25,7 @@ from deepfake.metrics.intervals import (
     one_interval,
     refusal_of,
 )
-from deepfake.metrics.resampling import GroupDesign, RankedScores, weighted_counts, weighted_metrics
+from deepfake.metrics.resampling import GroupDesign, reweighted, weighted_metrics
 from deepfake.metrics.spread import leave_one_out, standard_error
 
 
@@ -83,10 +83,10 @@ def paired_systems(
     names = check_request(metrics, resamples, confidence, {})
     codes = group_codes(groups, y.size)
     design = GroupDesign.of(y, codes)
-    ranked = [RankedScores(s, y, codes, one.threshold) for s, one in zip(scores, systems, strict=True)]
+    ranked = [reweighted(s, y, codes, one.threshold, names) for s, one in zip(scores, systems, strict=True)]
     ones = np.ones(design.n_groups, dtype=np.int64)
     point = np.array([weighted_metrics(system.totals(ones), names) for system in ranked])
-    counts = [weighted_counts(system.totals(ones)) for system in ranked]
+    counts = [system.totals(ones).counts for system in ranked]
     drawn = np.array(
         [
             [weighted_metrics(system.totals(w), names) for system in ranked]

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from deepfake.metrics.checks import FloatArray, IntArray
-from deepfake.metrics.intervals import Asked, Estimate, one_interval, refusal_of
+from deepfake.metrics.intervals import Asked, Estimate, few_groups_warning, one_interval, refusal_of
 from deepfake.metrics.spread import jackknife_spread
 
 HTER = "hter"  # half total error rate: the mean of both error rates at a fixed threshold
@@ -35,6 +36,23 @@ def group_rate(wrong: NDArray[np.bool_], codes: IntArray, label: int, confidence
     missed, right = float(errors.sum()), float(clips.sum() - errors.sum())
     counts = (0.0, right, missed, 0.0) if label == 0 else (right, 0.0, 0.0, missed)
     return _named(one_interval(asked, jackknife_spread([_without_each(errors, clips)]), counts, confidence))
+
+
+def group_mean(values: FloatArray, codes: IntArray, confidence: float = 0.95) -> Estimate:
+    """Mean of any numbers with a t interval by the jackknife over groups, a ratio of sums as in `group_rate`.
+
+    Args:
+        values: shape (n,), n of 1 or more. codes: the independent group of each, shape (n,).
+    """
+    _, place = np.unique(codes, return_inverse=True)
+    sums, counts = np.bincount(place, weights=values), np.bincount(place)
+    mean, n_groups = float(values.mean()), counts.size
+    if n_groups < 2:
+        return Estimate(mean, n_groups=n_groups, warning="one independent group: no interval without two or more.")
+    error, freedom = jackknife_spread([_without_each(sums, counts)])
+    half = float(stats.t.ppf((1 + confidence) / 2, freedom)) * error
+    warning = few_groups_warning(n_groups, "groups")
+    return Estimate(mean, mean - half, mean + half, n_groups, "group jackknife, t", warning)
 
 
 def half_total_error(

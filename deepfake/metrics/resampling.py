@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -98,6 +99,54 @@ class Totals:
     def n_fake(self) -> int:
         return int(self.fake[-1])
 
+    @property
+    def counts(self) -> tuple[int, int, int, int]:
+        """(tp, tn, fp, fn) at the fixed threshold."""
+        last = self.called_fake - 1
+        fp, tp = (int(self.real[last]), int(self.fake[last])) if self.called_fake else (0, 0)
+        return tp, self.n_real - fp, fp, self.n_fake - tp
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What `Totals` says of decisions, without an order of the clips: (tp, tn, fp, fn) of one resample."""
+
+    counts: tuple[int, int, int, int]
+
+    @property
+    def losses(self) -> Mapping[str, ClipLosses]:
+        """None: a loss needs each clip."""
+        return {}
+
+    @property
+    def n_real(self) -> int:
+        return self.counts[1] + self.counts[2]
+
+    @property
+    def n_fake(self) -> int:
+        return self.counts[0] + self.counts[3]
+
+
+class Reweighted(Protocol):
+    """Clips that can be counted anew under other weights of their groups."""
+
+    def totals(self, group_weights: IntArray) -> Totals | Counts:
+        """The counts under whole `group_weights`, shape (n_groups,)."""
+
+
+class TalliedGroups:
+    """Decisions counted once per group: all that rates at a fixed threshold need, and far less than a ranking."""
+
+    def __init__(self, called_fake: np.ndarray, labels: IntArray, codes: IntArray) -> None:
+        n_groups, fake = int(codes.max()) + 1, labels == 1
+        kinds = (fake & called_fake, ~fake & ~called_fake, ~fake & called_fake, fake & ~called_fake)
+        self._tallies = np.array([np.bincount(codes[kind], minlength=n_groups) for kind in kinds])
+
+    def totals(self, group_weights: IntArray) -> Counts:
+        """(tp, tn, fp, fn) under whole `group_weights`, shape (n_groups,)."""
+        tp, tn, fp, fn = np.einsum("kg,g->k", self._tallies, group_weights).tolist()
+        return Counts((tp, tn, fp, fn))
+
 
 class RankedScores:
     """Scores sorted once, highest first and real before fake among equals, ready to be reweighted by group."""
@@ -130,6 +179,20 @@ class RankedScores:
         return Totals(
             self._real, self._cumulated, self._weight, self._fake_weight, self._ties, self._called_fake, self._losses
         )
+
+
+def reweighted(
+    scores: FloatArray,
+    labels: IntArray,
+    codes: IntArray,
+    threshold: float,
+    metrics: Sequence[str],
+    losses: Mapping[str, ClipLosses] | None = None,
+) -> Reweighted:
+    """What gives the named metrics under any weights of the groups, as cheaply as they allow."""
+    if all(name in RATES for name in metrics):
+        return TalliedGroups(scores >= threshold, labels, codes)
+    return RankedScores(scores, labels, codes, threshold, losses)
 
 
 def weighted_auc(t: Totals) -> float:
@@ -175,12 +238,6 @@ def weighted_min_dcf(t: Totals, costs: CostModel = ASVSPOOF5) -> float:
     return min(float(cost.min()) + costs.weight_false_accept, costs.weight_false_accept) / costs.normaliser
 
 
-def weighted_counts(t: Totals) -> tuple[int, int, int, int]:
-    """(tp, tn, fp, fn) at the fixed threshold."""
-    fp, tp = (int(t.real[t.called_fake - 1]), int(t.fake[t.called_fake - 1])) if t.called_fake else (0, 0)
-    return tp, t.n_real - fp, fp, t.n_fake - tp
-
-
 RANKING: dict[str, Callable[[Totals], float]] = {
     "roc_auc": weighted_auc,
     "eer": weighted_eer,
@@ -190,10 +247,13 @@ RANKING: dict[str, Callable[[Totals], float]] = {
 RATES = tuple(confusion_rates(1, 1, 1, 1))
 
 
-def weighted_metrics(t: Totals, metrics: tuple[str, ...]) -> list[float]:
-    """The named metrics (of `RANKING`, `RATES` or the losses) of one resample; NaN where it leaves one undefined."""
+def weighted_metrics(t: Totals | Counts, metrics: tuple[str, ...]) -> list[float]:
+    """The named metrics (of `RANKING`, `RATES` or the losses) of one resample; NaN where it leaves one undefined.
+
+    Of `Counts` only `RATES` can be asked for.
+    """
     both = t.n_real > 0 and t.n_fake > 0
-    rates = confusion_rates(*weighted_counts(t)) if any(name in RATES for name in metrics) else {}
+    rates = confusion_rates(*t.counts) if any(name in RATES for name in metrics) else {}
     weight = t.weight.astype(np.float64) if any(name in t.losses for name in metrics) else None
     values = []
     for name in metrics:

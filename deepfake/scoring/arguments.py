@@ -28,6 +28,8 @@ option), 130 Ctrl-C: what was scored is kept
   python infer.py calls/ --model OUT --output scores.csv   a folder, with all folders in it
   python infer.py calls/ --model OUT --output scores.csv --resume        go on after a crash or Ctrl-C
   python infer.py calls/ --model OUT --timeline timelines/               where in each file: JSON, labels, RTTM, picture
+  python infer.py call.wav --report case/                  hashes, metadata, traces, timeline, verdict: case/case.html
+  python infer.py call.wav --verify case/                  whether that report is unaltered, and true of the recording
   find calls -name '*.wav' | python infer.py - --model OUT --precision int8
   python infer.py s3://bucket/calls --output s3://bucket/scores.csv      each file is fetched, scored and forgotten"""
 
@@ -47,6 +49,9 @@ class Request:
         check: model to check in place of scoring.
         save: folder for the model shortened to `deepfake.models.layers`, in place of scoring.
         export: backend and folder to export the model to, in place of scoring.
+        report: folder for a report on the recordings, in place of rows.
+        title, date: to be printed in it as they are; None: a plain title, and no date.
+        verify: folder of a report to check, against the recordings where `paths` names them.
     """
 
     scoring: ScoringOptions
@@ -61,6 +66,10 @@ class Request:
     check: str | None = None
     save: Path | None = None
     export: tuple[str, Path] | None = None
+    report: Path | None = None
+    title: str | None = None
+    date: str | None = None
+    verify: Path | None = None
 
 
 def parse_arguments(words: list[str] | None = None) -> Request:
@@ -75,7 +84,8 @@ def parse_arguments(words: list[str] | None = None) -> Request:
         raise UserError("--save writes a model shortened by --layers N; give --model and --layers too")
     if arguments.export is not None and arguments.export[0] not in EXPORTED:
         raise UserError(f"--export is {' '.join(arguments.export)}; expected --export onnx|openvino DIR")
-    no_paths = arguments.check is not None or arguments.save is not None or arguments.export is not None
+    _require_report_alone(arguments)
+    no_paths = any(one is not None for one in (arguments.check, arguments.save, arguments.export, arguments.verify))
     if not no_paths and not arguments.paths:
         parser.error("the following arguments are required: PATH")
     if arguments.resume and arguments.output is None:
@@ -112,7 +122,25 @@ def parse_arguments(words: list[str] | None = None) -> Request:
         check=arguments.check,
         save=arguments.save,
         export=None if arguments.export is None else (arguments.export[0], Path(arguments.export[1])),
+        report=arguments.report,
+        title=arguments.title,
+        date=arguments.date,
+        verify=arguments.verify,
     )
+
+
+def _require_report_alone(arguments: argparse.Namespace) -> None:
+    """Refuse what does not go with --report or --verify."""
+    for name in ("report", "verify"):
+        others = ("output", "timeline", "check", "save", "export", *({"report", "verify"} - {name}))
+        with_it = [other for other in others if getattr(arguments, other) is not None]
+        if getattr(arguments, name) is not None and (with_it or arguments.resume):
+            raise UserError(f"--{name} is given with --{(with_it or ['resume'])[0]}; give one of the two")
+    folder = arguments.report
+    if folder is not None and folder.is_dir() and any(folder.iterdir()) and not arguments.overwrite:
+        raise UserError(f"--report {folder} holds something already; name a new folder, or give --overwrite")
+    if arguments.report is None and (arguments.title is not None or arguments.date is not None):
+        raise UserError("--title and --date are printed in a report; give --report DIR too")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -151,12 +179,26 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--timeline", metavar="DIR", help="write where in each file the evidence lies; open DIR/index.html"
     )
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="DIR",
+        help="in place of rows, write a report on the recordings for a newsroom or a court: DIR/case.html, case.json",
+    )
+    parser.add_argument("--title", help="with --report: its title")
+    parser.add_argument("--date", help="with --report: a date to print in it, in any words; no clock is read")
     parser.add_argument("--no-pictures", action="store_true", help="with --timeline: write no PNG files")
     ScoringOptions.add_to(parser.add_argument_group("scoring"))
     add_cluster_arguments(parser.add_argument_group("several processes and machines"))
     others = parser.add_argument_group("in place of scoring")
     others.add_argument(
         "--check", metavar="MODEL", help="check what the scores of a model rest on, and write contract.json"
+    )
+    others.add_argument(
+        "--verify",
+        type=Path,
+        metavar="DIR",
+        help="check a report: that it is unaltered, and with PATH that these are the recordings and they score alike",
     )
     others.add_argument(
         "--save", type=Path, metavar="DIR", help="with --layers: write the shortened model into a folder"

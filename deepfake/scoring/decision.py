@@ -7,6 +7,7 @@ from typing import Any
 
 from deepfake.errors import UserError
 from deepfake.metrics.decisions import ABSTAIN_NAME, BAYES_NAME, DEFAULT_NAME, Decisions, bayes_threshold
+from deepfake.metrics.strength import EvidenceScale
 from deepfake.scoring.rates import MeasuredRates, measured_rates
 from deepfake.text import fake_probability
 
@@ -27,6 +28,7 @@ class Decision:
         note: what the validation set could not promise for it.
         never_fake: the band's upper end is missing, so that "fake" is never the answer.
         rates: what it got wrong where it was measured; None where nothing was.
+        scale: how strong a statement the scores carry, whatever the threshold; None where nothing is known of it.
     """
 
     threshold: float
@@ -35,6 +37,7 @@ class Decision:
     note: str | None = None
     never_fake: bool = False
     rates: MeasuredRates | None = None
+    scale: EvidenceScale | None = None
 
     @property
     def is_default(self) -> bool:
@@ -63,7 +66,9 @@ def decide_by(stored: dict[str, Any], threshold: float | None = None, operating_
         raise UserError("a threshold and an operating point were both given; give one of the two")
     decision = _decide_by(stored, threshold, operating_point)
     below = None if decision.real_below == decision.threshold else decision.real_below
-    return replace(decision, rates=measured_rates(stored, decision.threshold, below))
+    decisions = Decisions.from_config(stored)
+    scale = None if decisions is None else decisions.scale
+    return replace(decision, rates=measured_rates(stored, decision.threshold, below), scale=scale)
 
 
 def _decide_by(stored: dict[str, Any], threshold: float | None, operating_point: str | None) -> Decision:

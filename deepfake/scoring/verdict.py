@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 
 from deepfake.audio.files import readable_name
+from deepfake.metrics.strength import Statement
 from deepfake.scoring.audio_facts import MIN_EVIDENCE_S
 from deepfake.scoring.decision import Decision
 from deepfake.scoring.engine import Result
@@ -33,18 +34,43 @@ def verdict(score: Score, decision: Decision, result: Result) -> str:
     name = readable_name(score.path) + ("" if score.channel is None else f", channel {score.channel}")
     if score.error is not None:
         return "\n".join([f"{name}: could not be scored", "", *_field("reason", score.error), *_warned(score)])
-    speech_s = result.reading.track.speech_s(0, result.reading.track.samples)
-    enough = speech_s >= MIN_EVIDENCE_S
-    headline = _HEADLINES[score.prediction if enough else "uncertain"]
-    agreeing = sum(decision.prediction(window.fake_probability) == score.prediction for window in result.scored)
-    lines = [f"{name}: {headline}", ""]
+    speech_s, enough = heard(result)
+    agreeing = windows_agreeing(score, decision, result)
+    lines = [f"{name}: {headline(score, enough)}", ""]
     lines += _field("fake_probability", f"{score.fake_probability:.3f}, {_place(score, decision)}")
     lines += _field("operating point", decision.name + (f" ({decision.note})" if decision.note else ""))
     lines += _measured(decision.rates)
+    if enough and decision.scale is not None:
+        lines += _field("strength", short_strength(decision.scale.statement(result.logit)))
     lines += _field("windows", f"{agreeing} of {score.windows} agree; the highest has {score.max_window:.3f}")
-    lines += _field("recording", f"{score.duration_s:.1f} s, {speech_s:.1f} s of it speech")
+    held = f"{speech_s:.1f} s of it speech" if result.reading.track.detects else "all of it taken for speech"
+    lines += _field("recording", f"{score.duration_s:.1f} s, {held}")
     lines += _warned(score)
-    return "\n".join([*lines, "", *textwrap.wrap(_meaning(score, decision, enough), _WIDTH)])
+    return "\n".join([*lines, "", *textwrap.wrap(meaning(score, decision, enough), _WIDTH)])
+
+
+def short_strength(found: Statement) -> str:
+    """A likelihood ratio in few words, such as "4.7 to 1 for synthesis: weak support"."""
+    if found.favours is None:
+        return "no support for either" + ("; validation supports no ratio of 2 or more" if found.capped else "")
+    side = "synthesis" if found.favours == "fake" else "a human speaker"
+    told = f"{found.ratio:,g} to 1 for {side}: {found.strength} support"
+    return told + ("; validation supports no larger ratio" if found.capped else "")
+
+
+def stated_strength(found: Statement) -> str:
+    """A likelihood ratio in words: what is more probable, by how much, and ENFSI's word for that."""
+    if found.favours is None and found.capped:
+        side = "synthesis" if found.llr > 0 else "a human speaker"
+        return f"the score points to {side}, but validation supports no ratio of 2 or more: no support for either"
+    if found.favours is None:
+        return "the score is about as probable from a human speaker as from synthesis: no support for either"
+    first, second = "synthesis", "a human speaker"
+    if found.favours == "real":
+        first, second = second, first
+    times = f"{found.ratio:,g} times" + (" or more" if found.capped else "")
+    told = f"the score is {times} as probable from {first} as from {second}: {found.strength} support for {first}"
+    return told + (" (validation supports no larger ratio)" if found.capped else "")
 
 
 def _place(score: Score, decision: Decision) -> str:
@@ -72,7 +98,24 @@ def _warned(score: Score) -> list[str]:
     return [line for warning in score.warnings for line in _field("warning", warning)]
 
 
-def _meaning(score: Score, decision: Decision, enough: bool) -> str:
+def headline(score: Score, enough: bool) -> str:
+    """The verdict in a few words; `enough`: whether there is speech enough for one."""
+    return _HEADLINES[score.prediction if enough else "uncertain"]
+
+
+def heard(result: Result) -> tuple[float, bool]:
+    """Seconds of speech, and whether they are enough to judge by."""
+    speech_s = result.reading.track.speech_s(0, result.reading.track.samples)
+    return speech_s, speech_s >= MIN_EVIDENCE_S
+
+
+def windows_agreeing(score: Score, decision: Decision, result: Result) -> int:
+    """How many of the scored windows would by themselves get the recording's answer."""
+    return sum(decision.prediction(window.fake_probability) == score.prediction for window in result.scored)
+
+
+def meaning(score: Score, decision: Decision, enough: bool) -> str:
+    """What the verdict does and does not say."""
     if not enough:
         return (
             f"There is less than {MIN_EVIDENCE_S:g} s of speech, which is too little to say anything. A longer "

@@ -34,13 +34,13 @@ class Attention(nn.Module):
         self.q_proj, self.v_proj, self.out_proj = (Linear(width, width) for _ in range(3))
         self.k_proj = Linear(width, width, bias=False)
 
-    def forward(self, frames: Tensor, heard: Tensor | None = None) -> Tensor:
-        """(blocks, frames, width) to the same; `heard`, (blocks, frames), says which frames can be attended to."""
+    def forward(self, frames: Tensor) -> Tensor:
+        """(blocks, frames, width) to the same."""
         parts = [
             project(frames).unflatten(2, (self.heads, -1)).transpose(1, 2)
             for project in (self.q_proj, self.k_proj, self.v_proj)
         ]
-        mixed = functional.scaled_dot_product_attention(*parts, attn_mask=None if heard is None else heard[:, None, None])
+        mixed = functional.scaled_dot_product_attention(*parts)
         return self.out_proj(mixed.transpose(1, 2).flatten(2))
 
 
@@ -53,9 +53,9 @@ class EncoderLayer(nn.Module):
         self.self_attn_layer_norm, self.final_layer_norm = LayerNorm(width), LayerNorm(width)
         self.fc1, self.fc2 = Linear(width, inner), Linear(inner, width)
 
-    def forward(self, frames: Tensor, heard: Tensor | None = None) -> Tensor:
+    def forward(self, frames: Tensor) -> Tensor:
         """(blocks, frames, width) to the same."""
-        frames = frames + self.self_attn(self.self_attn_layer_norm(frames), heard)
+        frames = frames + self.self_attn(self.self_attn_layer_norm(frames))
         return frames + self.fc2(functional.gelu(self.fc1(self.final_layer_norm(frames))))
 
 

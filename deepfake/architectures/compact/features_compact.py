@@ -39,10 +39,19 @@ def _magnitudes(samples: Tensor, fft: int, hop: int) -> Tensor:
     if not torch.compiler.is_compiling():
         return torch.stft(samples, fft, hop, window=window, return_complex=True).abs()
     # What torch.stft becomes in an exported file takes one length only, or is too coarse. So: a product of matrices.
-    frames = functional.pad(samples[None], (fft // 2, fft // 2), mode="reflect")[0].unfold(0, fft, hop)
+    padded = functional.pad(samples[None], (fft // 2, fft // 2), mode="reflect")[0]
+    frames = _overlapping(padded, samples.shape[0] // hop + 1, fft, hop)
     turns = torch.outer(torch.arange(fft), torch.arange(fft // 2 + 1)).remainder(fft).double() / fft
     real, imaginary = ((window[:, None] * wave(2 * math.pi * turns)).float() for wave in (torch.cos, torch.sin))
     return ((frames @ real).square() + (frames @ imaginary).square()).sqrt().T
+
+
+def _overlapping(samples: Tensor, count: int, size: int, hop: int) -> Tensor:
+    """Shape (count, size): what `Tensor.unfold` gives, from a few long slices; a gathering of samples takes longer."""
+    steps = -(-size // hop)
+    samples = functional.pad(samples, (0, steps * hop - size))
+    parts = [samples[step * hop : (count + step) * hop].unflatten(0, (count, hop)) for step in range(steps)]
+    return torch.cat(parts, dim=1)[:, :size]
 
 
 def _mean(values: Tensor) -> Tensor:
