@@ -10,7 +10,7 @@ import numpy as np
 from deepfake.metrics.checks import FloatArray, IntArray
 from deepfake.metrics.resampling import GroupDesign, Reweighted, weighted_metrics
 
-# Groups left out per stratum: more would refine only a weight between the strata, and fewer do where there are many.
+# Groups left out per stratum; more would refine only a weight between the strata, and of thousands fewer do.
 MOST_LEFT_OUT, OF_MANY, MANY_GROUPS = 500, 200, 5000
 
 
