@@ -28,7 +28,7 @@ import numpy as np
 
 _LENGTHS_S = (0.6, 2.0, 5.0, 20.0, 60.0)
 _BATCH = 32  # files, as in deepfake.scoring.on_ray
-_MOST_BATCHES = 300_000  # are simulated one by one; more are put together
+_MOST_BATCHES = 100_000  # are simulated one by one; more are put together
 _STORE = """
 import logging, sys
 from moto.server import ThreadedMotoServer
@@ -201,7 +201,7 @@ def _nothing() -> Callable[[list[int]], list[int]]:
     return lambda tasks: tasks
 
 
-def _measure_leading(work: Path) -> tuple[float, float, float, float, float]:
+def _measure_leading(work: Path, rows: int = 20_000) -> tuple[float, float, float, float, float]:
     """Of the process that leads: a row, a batch, listing a file, its memory, and joining a row."""
     import tracemalloc
 
@@ -213,7 +213,6 @@ def _measure_leading(work: Path) -> tuple[float, float, float, float, float]:
     from deepfake.scoring.summary import Summary
     from deepfake.scoring.writers import ScoreWriter
 
-    rows = 20_000
     folder = work / "empty"
     for index in range(rows):
         place = folder / f"{index // 1000:04d}" / f"{index:07d}.wav"

@@ -30,6 +30,7 @@ Work = Callable[[list[Task]], list[Result]]  # one result for each task
 _UNDER_WAY = 2  # batches a process has: one it works on, and the next
 _MAX_DEATHS = 3  # of processes that worked on the same task
 _ANSWER_S = 10.0
+_STARTS = 3  # of Ray on this machine: it gives itself half a minute, which a busy one may exceed
 _LOOK_AGAIN_S = 10.0  # for machines that came, and processes that are missing
 
 
@@ -101,18 +102,9 @@ def connected(options: ClusterOptions) -> Iterator[ModuleType]:
     if ray.is_initialized():
         yield ray
         return
-    # Processes find this library where this one did; on other machines it is installed, or lies in the same place.
-    places = [str(Path(__file__).resolve().parents[1]), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-    environment = {"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, places))}}
     try:
         _knock(options.address)
-        ray.init(
-            address=options.address or "local",
-            include_dashboard=None if options.address else False,
-            log_to_driver=False,
-            logging_level="ERROR",
-            runtime_env=environment,
-        )
+        _start(ray, options.address)
     except Exception as error:  # Ray has a class of its own for few of its troubles
         reason = " ".join(str(error).split())[:160]
         if options.address is None:
@@ -124,6 +116,26 @@ def connected(options: ClusterOptions) -> Iterator[ModuleType]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _start(ray: ModuleType, address: str | None) -> None:
+    # Processes find this library where this one did; on other machines it is installed, or lies in the same place.
+    places = [str(Path(__file__).resolve().parents[1]), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    environment = {"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, places))}}
+    for tries_left in reversed(range(1 if address else _STARTS)):
+        try:
+            ray.init(
+                address=address or "local",
+                include_dashboard=None if address else False,
+                log_to_driver=False,
+                logging_level="ERROR",
+                runtime_env=environment,
+            )
+            return
+        except Exception:
+            ray.shutdown()
+            if not tries_left:
+                raise
 
 
 def _knock(address: str | None) -> None:
