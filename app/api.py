@@ -15,7 +15,7 @@ from app.asking import client_of, in_thread, keep, points_of, rows_done, score_f
 from app.facts import ModelFacts, facts_of
 from app.jobs import Job, Jobs
 from app.rows import job_of
-from app.schemas import Channels, Detail, JobAnswer, OperatingPoint, Problem, ScoreAnswer
+from app.schemas import Channels, Detail, JobAnswer, OperatingPoint, Problem, ScoreAnswer, SpeechDetection
 from app.uploads import Upload
 
 router = APIRouter(prefix="/v1")
@@ -31,6 +31,10 @@ PROBLEMS = {status: {"model": Problem, "description": text} for status, text in 
 Files = Annotated[list[UploadFile], File(description="audio or video files of any format", min_length=1)]
 PointName = Annotated[str, Form(max_length=60, description="an operating point of /v1/model; default: the server's")]
 ChannelsField = Annotated[Channels, Form(description="each: a row for each channel, as of a stereo call")]
+SpeechField = Annotated[
+    SpeechDetection | None,
+    Form(description="off: score all of a file as if all of it were speech; default: the server's, auto in general"),
+]
 DetailField = Annotated[
     Detail,
     Form(description="score: the fastest, without segments; full: with curve, waveform and spectrogram for drawing"),
@@ -78,6 +82,7 @@ async def score(
     files: Files,
     operating_point: PointName = "",
     channels: ChannelsField = "mix",
+    speech_detection: SpeechField = None,
     detail: DetailField = "segments",
 ) -> Response | ScoreAnswer:
     """Score one or many files: a row for each, in order. A file that cannot be scored has an `error` in its row.
@@ -85,7 +90,12 @@ async def score(
     The status is 200 when at least one file has a score.
     """
     rows = await score_files(
-        request, files, decision_of=operating_point, each_channel=channels == "each", detail=detail
+        request,
+        files,
+        decision_of=operating_point,
+        each_channel=channels == "each",
+        detail=detail,
+        speech_detection=speech_detection,
     )
     status = status_of(rows)
     if status == 200:
@@ -104,6 +114,7 @@ async def start_job(
     response: Response,
     files: Files,
     channels: ChannelsField = "mix",
+    speech_detection: SpeechField = None,
     detail: DetailField = "segments",
 ) -> JobAnswer:
     """Take long recordings and batches; `Location` says where to ask how far they are."""
@@ -118,6 +129,7 @@ async def start_job(
             client_of(request),
             each_channel=channels == "each",
             detailed=detail != "score",
+            speech_detection=speech_detection,
         )
         job = await in_thread(service, submit)
     except BaseException:

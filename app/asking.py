@@ -11,7 +11,7 @@ from fastapi import Request, UploadFile
 from fastapi.exceptions import HTTPException
 
 from app.rows import Points, plain_row, row_of
-from app.schemas import Detail, Row
+from app.schemas import Detail, Row, SpeechDetection
 from app.service import Analysis, Refused, Service, Task
 from app.uploads import Upload
 from deepfake.scoring.decision import Decision
@@ -107,6 +107,7 @@ async def score_files(
     decision_of: str | None = None,
     each_channel: bool = False,
     detail: Detail = "score",
+    speech_detection: SpeechDetection | None = None,
 ) -> list[Row]:
     """Score what a request brought.
 
@@ -125,6 +126,7 @@ async def score_files(
                 each_channel=each_channel,
                 detailed=detail != "score",
                 time_limit_s=service.settings.time_limit_s,
+                speech_detection=speech_detection,
             ),
         )
         analyses = await answered(request, tasks)

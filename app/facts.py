@@ -14,8 +14,8 @@ from pydantic import BaseModel
 from deepfake.errors import UserError
 from deepfake.judging.report import History
 from deepfake.judging.run import RESULTS, RunRecord, read_run
+from deepfake.models.checkpoint import PortableModel
 from deepfake.models.graph import has_graph, parameters_in
-from deepfake.models.portable import PortableModel
 from deepfake.scoring.detector import Detector
 
 # The names of the other systems' plots, and ours.

@@ -6,6 +6,7 @@ import secrets
 import time
 from dataclasses import dataclass
 
+from app.schemas import SpeechDetection
 from app.service import Refused, Service, Task
 from app.uploads import Upload
 
@@ -32,7 +33,15 @@ class Jobs:
         self._service = service
         self._jobs: dict[str, Job] = {}
 
-    def start(self, uploads: list[Upload], client: str, *, each_channel: bool, detailed: bool) -> Job:
+    def start(
+        self,
+        uploads: list[Upload],
+        client: str,
+        *,
+        each_channel: bool,
+        detailed: bool,
+        speech_detection: SpeechDetection | None = None,
+    ) -> Job:
         """Queue files; they are removed when the job is done. Arguments and errors as for `Service.submit`."""
         settings = self._service.settings
         self._forget_old(settings.job_keep_s)
@@ -45,6 +54,7 @@ class Jobs:
             each_channel=each_channel,
             detailed=detailed,
             max_duration_s=settings.max_job_duration_s,
+            speech_detection=speech_detection,
         )
         job = Job(secrets.token_urlsafe(24), client, uploads, tasks)
         self._jobs[job.key] = job

@@ -103,23 +103,22 @@ def look(path: Path) -> AudioInfo:
 
 
 def warnings(facts: AudioFacts, info: AudioInfo, track: SpeechTrack) -> list[AudioWarning]:
-    """What to know before believing the score, as sentences: what `facts` tell, and what the coding took away.
+    """What to know before believing the score, what `facts` tell, and what the coding took away.
 
     Args:
         facts: collected while the recording was read.
         info: of the container.
         track: where there is speech.
     """
-    told = facts.warnings(track)
     if facts.measures is None:
         return []
-    found = [AudioWarning(one.code, f"{one.text[0].upper()}{one.text[1:]}.") for one in told]
+    found = list(facts.warnings(track))
     lossy = next((name for name in _LOSSY if name in info.codec), None)
     band = facts.measures.bandwidth_hz
     if lossy is not None:
-        found.append(AudioWarning("lossy_codec", f"Lossy coding ({lossy}): some traces of synthesis are gone."))
+        found.append(AudioWarning("lossy_codec", f"lossy coding ({lossy}): some traces of synthesis are gone"))
     elif NARROW_HZ < band <= _WIDE_HZ and info.sampling_rate >= SAMPLING_RATE:
-        text = f"Nothing above {band / 1000:.1f} kHz: it went through a codec or filter before."
+        text = f"nothing above {band / 1000:.1f} kHz: it went through a codec or filter before"
         found.append(AudioWarning("re_encoded", text))
     return found
 

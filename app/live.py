@@ -12,8 +12,8 @@ from fastapi import APIRouter, Query, WebSocket
 from pydantic import BaseModel, Field
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
-from app.rows import Points, plain_row
-from app.schemas import OperatingPoint, Probability, Row
+from app.rows import Points, plain_row, warning_answers
+from app.schemas import OperatingPoint, Probability, Row, SpeechDetection
 from app.service import Refused, Service
 from deepfake.audio.decode import AudioError
 from deepfake.errors import UserError
@@ -97,6 +97,7 @@ async def stream(
     socket: WebSocket,
     encoding: Annotated[Encoding, Query()] = "s16le",
     operating_point: Annotated[str, Query(max_length=60)] = "",
+    speech_detection: Annotated[SpeechDetection | None, Query()] = None,
 ) -> None:
     """`encoding`: s16le, 16 kHz, or mulaw, 8 kHz, both mono. An empty text frame ends the stream."""
     service: Service = socket.app.state.service
@@ -115,7 +116,8 @@ async def stream(
         return
     service.streams += 1
     try:
-        await _converse(socket, service, StreamingDetector(detector, _FORMATS[encoding][0]), encoding, rule)
+        hearing = StreamingDetector(detector, _FORMATS[encoding][0], speech_detection=speech_detection)
+        await _converse(socket, service, hearing, encoding, rule)
     finally:
         service.streams -= 1
 
@@ -169,6 +171,7 @@ async def _score(
             raise Refused(1009, f"longer than {service.settings.max_stream_s:g} s")
     score = await loop.run_in_executor(service.pool, _finish, detector, rule.decision)
     row = plain_row(score, rule.decision, rule.point, detector.speech_s)
+    row.warnings = [] if row.error is not None else warning_answers(detector.warnings)
     await socket.send_text(StreamFinal(row=row).model_dump_json())
     await socket.close()
 

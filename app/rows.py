@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterable
 from functools import lru_cache
 
 import numpy as np
@@ -26,7 +27,7 @@ from app.service import Analysis
 from deepfake.audio.decode import SAMPLING_RATE
 from deepfake.errors import UserError
 from deepfake.metrics.decisions import ABSTAIN_NAME, DEFAULT_NAME
-from deepfake.scoring.audio_facts import MIN_EVIDENCE_S
+from deepfake.scoring.audio_facts import MIN_EVIDENCE_S, AudioWarning
 from deepfake.scoring.decision import STORED, Decision, decide_by
 from deepfake.scoring.detector import Detector
 from deepfake.scoring.result import Score
@@ -119,7 +120,7 @@ def row_of(
     speech_s = track.speech_s(0, track.samples) if track.samples else None
     row = plain_row(score, decision, point, speech_s)
     row.channel = analysis.channel
-    row.warnings = [WarningAnswer(code=w.code, text=w.text) for w in analysis.warnings]
+    row.warnings = warning_answers(analysis.warnings)
     if score.error is not None:
         return row
     scored = sorted(result.scored, key=lambda window: window.start)
@@ -142,6 +143,11 @@ def row_of(
         if detail == "full":
             row.picture = _picture(analysis)
     return row
+
+
+def warning_answers(found: Iterable[AudioWarning]) -> list[WarningAnswer]:
+    """As sentences."""
+    return [WarningAnswer(code=w.code, text=w.sentence) for w in found]
 
 
 def _between(segment: Segment, decision: Decision) -> bool:

@@ -13,6 +13,7 @@ from deepfake.scoring.audio_facts import MIN_EVIDENCE_S
 Probability = Annotated[float, Field(ge=0, le=1)]
 Detail = Literal["score", "segments", "full"]
 Channels = Literal["mix", "each"]
+SpeechDetection = Literal["auto", "off"]
 
 
 class Interval(BaseModel):

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from app.listening import Listener, look, warnings
+from app.schemas import SpeechDetection
 from app.settings import Settings
 from app.uploads import Upload, UploadFolder
 from deepfake.audio.decode import AudioInfo
@@ -146,6 +147,7 @@ class Service:
         detailed: bool = True,
         max_duration_s: float | None = None,
         time_limit_s: float | None = None,
+        speech_detection: SpeechDetection | None = None,
     ) -> list[Task]:
         """Queue files; reads their headers, so not for the event loop's thread.
 
@@ -156,16 +158,17 @@ class Service:
             detailed: with the timeline, for which a model without evidence for each frame runs five times as long.
             max_duration_s: of a recording; default: `Settings.max_duration_s`.
             time_limit_s: after which no more is read; None: none.
+            speech_detection: default: as the detector was loaded with.
 
         Raises:
             Refused: no model yet, a queue that is full, or too much of one client already in it.
         """
-        self.ready()
+        detection = speech_detection or self.ready().options.speech_detection
         deadline = None if time_limit_s is None else time.monotonic() + time_limit_s
         most_s = self.settings.max_duration_s if max_duration_s is None else max_duration_s
         tasks: list[Task] = []
         for upload in uploads:
-            tasks += self._tasks(upload, client, each_channel, detailed, most_s, deadline)
+            tasks += self._tasks(upload, client, each_channel, detailed, most_s, deadline, detection)
         with self._lock:
             if self.waiting + len(tasks) > self.settings.max_waiting:
                 raise Refused(503, f"busy: {self.waiting} recordings are waiting; come again in a few seconds")
@@ -177,7 +180,14 @@ class Service:
         return tasks
 
     def _tasks(
-        self, upload: Upload, client: str, each_channel: bool, detailed: bool, most_s: float, deadline: float | None
+        self,
+        upload: Upload,
+        client: str,
+        each_channel: bool,
+        detailed: bool,
+        most_s: float,
+        deadline: float | None,
+        detection: SpeechDetection,
     ) -> Iterator[Task]:
         try:
             info = look(upload.path)
@@ -187,7 +197,9 @@ class Service:
         for channel in channels:
             listener = Listener(most_s, deadline)
             peaks = [] if detailed else None
-            reading = Reading(upload.path, peaks=peaks, listener=listener, facts=AudioFacts(), channel=channel)
+            reading = Reading.of(
+                upload.path, detection, peaks=peaks, listener=listener, facts=AudioFacts(), channel=channel
+            )
             yield Task(upload.name, client, reading, listener, info, detailed)
 
     @staticmethod

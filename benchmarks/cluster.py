@@ -137,24 +137,35 @@ def reference_of(folder: Path, arguments: argparse.Namespace) -> Path:
 
 
 def overhead(arguments: argparse.Namespace) -> dict[str, object]:
-    """One process and Ray in turn, over the same files."""
-    folder = make_files(arguments)
-    runs: dict[str, list[Watched]] = {"local": [], "ray": []}
-    for round_ in range(arguments.rounds):
-        for engine in ("local", "ray") if round_ % 2 == 0 else ("ray", "local"):
-            output = arguments.work / f"overhead_{engine}.csv"
-            runs[engine].append(watch([folder, "--output", output, "--overwrite", "--engine", engine]))
-            print(engine, runs[engine][-1].wall_s, runs[engine][-1].cpu_s, flush=True)
-    seconds = {
-        engine: {"wall_s": min(run.wall_s for run in of), "cpu_s": min(run.cpu_s for run in of)}
-        for engine, of in runs.items()
-    }
+    """One process and Ray in turn, over all files and over a quarter of them, which parts starting from scoring.
+
+    An hour of work is one that takes one process an hour of CPU time.
+    """
+    seconds: dict[str, list[tuple[float, float]]] = {"local": [], "ray": []}  # CPU and elapsed, by size
+    sizes = (max(1, arguments.files // 4), arguments.files)
+    for arguments.files in sizes:
+        folder = make_files(arguments)
+        runs: dict[str, list[Watched]] = {"local": [], "ray": []}
+        for round_ in range(arguments.rounds):
+            for engine in ("local", "ray") if round_ % 2 == 0 else ("ray", "local"):
+                output = arguments.work / f"overhead_{engine}.csv"
+                words = [folder, "--output", output, "--overwrite", "--engine", engine]
+                runs[engine].append(watch(words, every_s=0.2))
+                print(arguments.files, engine, runs[engine][-1].cpu_s, runs[engine][-1].wall_s, flush=True)
+        for engine, of in runs.items():
+            seconds[engine].append((min(run.cpu_s for run in of), min(run.wall_s for run in of)))
+    found: dict[str, dict[str, float]] = {}
+    for engine, ((few_s, _), (many_s, _)) in seconds.items():
+        file_s = (many_s - few_s) / (sizes[1] - sizes[0])
+        found[engine] = {"file_s": file_s, "start_s": few_s - file_s * sizes[0]}
+    hour = {engine: of["start_s"] + of["file_s"] * 3600 / found["local"]["file_s"] for engine, of in found.items()}
     return {
-        "audio_h": arguments.files * arguments.seconds / 3600,
+        "sizes": sizes,
+        "file_of_s": arguments.seconds,
         "best_of": arguments.rounds,
-        **seconds,
-        "wall_ratio": seconds["ray"]["wall_s"] / seconds["local"]["wall_s"],
-        "cpu_ratio": seconds["ray"]["cpu_s"] / seconds["local"]["cpu_s"],
+        "cpu_and_wall_s": seconds,
+        **found,
+        "ratio_of_an_hour": hour["ray"] / hour["local"],
         **compare(arguments.work / "overhead_ray.csv", arguments.work / "overhead_local.csv"),
     }
 

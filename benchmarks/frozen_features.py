@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from datasets import Dataset, concatenate_datasets
-from deepfake.channels.telephone import telephone
 from torch.nn import functional
 from tqdm import tqdm
 
 from deepfake.architectures.compact import CompactConfig, CompactForAudioClassification
 from deepfake.audio.decode import SAMPLING_RATE, AudioError, load_audio
 from deepfake.audio.files import find_audio_files
+from deepfake.channels.lines import telephone
 from deepfake.dataset import read_splits
 from deepfake.errors import UserError
 from deepfake.models.precision import with_precision

@@ -111,6 +111,14 @@ def tries(bench: Bench) -> dict[str, Callable[[], dict[str, np.ndarray]]]:
 
         return examples
 
+    of_fold: dict[int, tuple[Examples, Harm]] = {}
+
+    def harmful(fold: Fold) -> tuple[Examples, Harm]:
+        number = next(number for number, one in enumerate(bench.folds) if one is fold)
+        if number not in of_fold:
+            of_fold[number] = harms(bench, fold, bench.ridges[number])
+        return of_fold[number]
+
     both = lambda fold: plain(fold) + plain(fold, condition=TELEPHONE)  # noqa: E731
     old = synthesis(facts)
     found: dict[str, Callable[[], dict[str, np.ndarray]]] = {
@@ -127,9 +135,9 @@ def tries(bench: Bench) -> dict[str, Callable[[], dict[str, np.ndarray]]]:
         "copies as fakes, as often as synthesis": lambda: bench.scores(with_copies(1.0)),
         "copies as a class of their own": lambda: own_class(bench),
         "clips by telephone added": lambda: bench.scores(both),
-        "without the tenth of generators and pages that harm most": lambda: selected(bench, 0.1),
-        "without the quarter that harms most": lambda: selected(bench, 0.25),
-        "that quarter at a quarter of its weight": lambda: selected(bench, 0.25, 0.25),
+        "without the tenth of generators and pages that harm most": lambda: selected(bench, harmful, 0.1),
+        "without the quarter that harms most": lambda: selected(bench, harmful, 0.25),
+        "that quarter at a quarter of its weight": lambda: selected(bench, harmful, 0.25, 0.25),
         "clips with a stated licence only": lambda: bench.scores(without(~stated(bench.corpus.licence))),
         "as many clips of pages drawn at random": lambda: random_pages(bench),
         "logistic head": lambda: logistic(bench, 0.0),
@@ -170,11 +178,17 @@ def random_pages(bench: Bench) -> dict[str, np.ndarray]:
     return bench.scores(lambda fold: bench.plain(replace(fold, fitted=fold.fitted & mine)))
 
 
-def selected(bench: Bench, share: float, left: float = 0.0) -> dict[str, np.ndarray]:
-    """Without (or with `left` of the weight of) the share of generators and human pages that harm most."""
+def selected(
+    bench: Bench, harmful: Callable[[Fold], tuple[Examples, Harm]], share: float, left: float = 0.0
+) -> dict[str, np.ndarray]:
+    """Without (or with `left` of the weight of) the share of generators and human pages that harm most.
+
+    Args:
+        harmful: `harms` of a fold.
+    """
 
     def examples(fold: Fold) -> Examples:
-        found, harm = harms(bench, fold)
+        found, harm = harmful(fold)
         names = np.unique(harm.names)
         totals = np.array([harm.values[harm.names == name].sum() for name in names])
         worst = names[np.argsort(totals)[: round(share * len(names))]]
@@ -192,7 +206,7 @@ class Harm:
     values: np.ndarray  # below 0: the separation of held-out clips would grow without it
 
 
-def harms(bench: Bench, fold: Fold) -> tuple[Examples, Harm]:
+def harms(bench: Bench, fold: Fold, ridge: float) -> tuple[Examples, Harm]:
     """The effect of each example on pages and generators that are held out within what the fold is fitted on.
 
     To first order in its weight (Koh and Liang, "Understanding black-box predictions via influence functions", 2017):
@@ -201,7 +215,6 @@ def harms(bench: Bench, fold: Fold) -> tuple[Examples, Harm]:
     people, in units of their pooled deviation.
     """
     facts, products = bench.facts, bench.products
-    ridge = bench.ridges[bench.folds.index(fold)]
     everything = bench.plain(fold)
     clips = products.clips_of(everything.rows)
     effect, seen = np.zeros(len(facts)), np.zeros(len(facts))

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """How much more generators, and more places with human speech, give a detector: ROC-AUC on held-out pages.
 
-python -m benchmarks.generators --corpus FOLDER --encoder openai/whisper-base --work DIR
+python -m benchmarks.generators --corpus FOLDER --encoder openai/whisper-base --work DIR --output RESULTS.json
+python -m benchmarks.generators --redraw RESULTS.json --plot PICTURE.png
 
 FOLDER is what `python -m data_prep fetch` or `build` writes from corpora/pages.csv, or any folder with a metadata.csv
 that has page, generator, kind, year and label. The encoder stays as published; on its statistics a ridge head is
@@ -176,7 +177,7 @@ def markdown(curves: dict[str, list[Point]], titles: dict[str, str]) -> str:
     return "\n".join(lines)
 
 
-def draw(path: Path, curves: dict[str, list[Point]], titles: dict[str, str]) -> None:
+def draw(path: Path, curves: dict[str, list[Point]]) -> None:
     """Two panels: generators, and human pages."""
 
     def panels(axes: Any) -> None:
@@ -197,7 +198,7 @@ def draw(path: Path, curves: dict[str, list[Point]], titles: dict[str, str]) -> 
             one.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
             one.legend(loc="lower right")
 
-    save_grid(path, panels, (8.6, 3.7), 2)
+    save_grid(path, panels, (7.0, 3.1), 2)
 
 
 def _line(axes: Any, points: Sequence[Point], condition: str, colour: str, style: str, legend: str) -> None:
@@ -216,27 +217,41 @@ def _line(axes: Any, points: Sequence[Point], condition: str, colour: str, style
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--corpus", required=True, help="folder with clips, as said above")
+    parser.add_argument("--corpus", help="folder with clips, as said above")
     parser.add_argument("--encoder", default="openai/whisper-base", help="folder or Hub id of Whisper base")
-    parser.add_argument("--work", type=Path, required=True, help="folder for features; a second run finds them there")
+    parser.add_argument("--work", type=Path, help="folder for features; a second run finds them there")
+    parser.add_argument("--redraw", type=Path, metavar="JSON", help="print and draw results that were written before")
     parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--output", type=Path, help="JSON file for the results")
     parser.add_argument("--plot", type=Path, help="PNG file")
     arguments = parser.parse_args()
-    corpus = corpus_features(arguments.corpus, arguments.encoder, arguments.work, conditions=CONDITIONS)
+    if arguments.redraw:
+        results = json.loads(arguments.redraw.read_text(encoding="utf-8"))
+    elif arguments.corpus and arguments.work:
+        results = measured(arguments.corpus, arguments.encoder, arguments.work, arguments.draws)
+    else:
+        parser.error("expected --corpus and --work, or --redraw")
+    curves = {key: [Point(**point) for point in points] for key, points in results["curves"].items()}
+    print(markdown(curves, results["titles"]))
+    if arguments.plot:
+        draw(arguments.plot, curves)
+    if arguments.output:
+        arguments.output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+def measured(place: str, encoder: str, work: Path, draws: int) -> dict[str, Any]:
+    """What is written: the curves, and what they were measured on."""
+    corpus = corpus_features(place, encoder, work, conditions=CONDITIONS)
     products = Products.of({name: corpus.features[name] for name in CONDITIONS})
     folds = folds_of(corpus.facts)
     ridges = [chosen_ridge(corpus, products, fold) for fold in folds]
     lines = lines_of(corpus)
-    curves = {key: curve(corpus, products, folds, ridges, line, arguments.draws) for key, line in lines.items()}
+    curves = {
+        key: [asdict(point) for point in curve(corpus, products, folds, ridges, line, draws)]
+        for key, line in lines.items()
+    }
     titles = {key: line.title for key, line in lines.items()}
-    print(markdown(curves, titles))
-    if arguments.plot:
-        draw(arguments.plot, curves, titles)
-    if arguments.output:
-        facts = {"clips": len(corpus.facts), "ridges": ridges, "draws": arguments.draws, "titles": titles}
-        points = {key: [asdict(point) for point in curve_] for key, curve_ in curves.items()}
-        arguments.output.write_text(json.dumps(facts | {"curves": points}, indent=1) + "\n", encoding="utf-8")
+    return {"clips": len(corpus.facts), "ridges": ridges, "draws": draws, "titles": titles, "curves": curves}
 
 
 if __name__ == "__main__":

@@ -28,9 +28,11 @@ import numpy as np
 
 _LENGTHS_S = (0.6, 2.0, 5.0, 20.0, 60.0)
 _BATCH = 32  # files, as in deepfake.scoring.on_ray
+_MOST_BATCHES = 300_000  # are simulated one by one; more are put together
 _STORE = """
-import sys
+import logging, sys
 from moto.server import ThreadedMotoServer
+logging.getLogger("werkzeug").setLevel("ERROR")
 server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
 server.start()
 print(server.get_host_and_port()[1], flush=True)
@@ -40,7 +42,7 @@ sys.stdin.read()
 
 @dataclass(frozen=True)
 class Model:
-    """What was measured. Times in seconds of CPU time, but for `start_s` and `fetch_s`, which are elapsed.
+    """What was measured. Times in seconds of CPU time, but for `fetch_s`, which is elapsed.
 
     Attributes:
         file_s, audio_s: of a file, and of a second of it (least squares over lengths from 0.6 to 60 s).
@@ -256,8 +258,7 @@ def simulate(model: Model, assumed: Assumed, workers: int, runs: int, seed: int 
     """
     chance = np.random.default_rng(seed)
     files, workers_here = assumed.files // runs, max(1, workers // runs)
-    # Up to a million batches are simulated one by one; more are put together.
-    together = max(1, files // (_BATCH * 1_000_000))
+    together = max(1, files // (_BATCH * _MOST_BATCHES))
     batch = _BATCH * together
     count = files // batch
     service = _service(model, assumed, count, batch, chance)

@@ -1,8 +1,8 @@
 """Work on a Ray cluster, or on Ray processes of this machine: a process or machine that dies costs time and no result.
 
-Ray Core and not Ray Data: Ray Data restarts a process for ever on a file that crashes its decoder, and hands results
-back in blocks whose number is fixed beforehand. Here a batch is given to another process, and what kills three
-processes gets the result of `died`.
+Ray Core and not Ray Data: by default Ray Data restarts a process for ever on a file that crashes its decoder, and it
+hands results back in blocks whose number is fixed beforehand. Here a batch is given to another process, and what kills
+three processes gets the result of `died`.
 """
 
 from __future__ import annotations
@@ -113,10 +113,12 @@ def connected(options: ClusterOptions) -> Iterator[ModuleType]:
             logging_level="ERROR",
             runtime_env=environment,
         )
-    except (OSError, ValueError, RuntimeError) as error:  # a ConnectionError is an OSError
+    except Exception as error:  # Ray has a class of its own for few of its troubles
+        reason = " ".join(str(error).split())[:160]
+        if options.address is None:
+            raise UserError(f"Ray cannot be started on this machine ({reason}); leave out --engine ray") from error
         raise UserError(
-            f"there is no Ray cluster at {options.address or 'this machine'} ({' '.join(str(error).split())[:160]}); "
-            "start one with: ray start --head"
+            f"there is no Ray cluster at {options.address} ({reason}); start one with: ray start --head"
         ) from error
     try:
         yield ray

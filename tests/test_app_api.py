@@ -122,6 +122,14 @@ def test_each_channel_of_a_call_is_scored_as_if_alone(
     assert "different_channels" in [w["code"] for w in mixed["warnings"]]
 
 
+def test_speech_detection_may_be_switched_off(client: TestClient) -> None:
+    silence = encode_flac(np.zeros(4 * RATE, np.float32))
+    (row,) = client.post("/v1/score", files=files(silence), data={"speech_detection": "off"}).json()["rows"]
+    assert (row["error"], row["windows"]) == (None, 2)
+    assert row["warnings"][0]["code"] == "speech_detection_off"
+    assert client.post("/v1/score", files=files(silence), data={"speech_detection": "on"}).status_code == 422
+
+
 def test_abstaining_says_cannot_tell_between_its_bounds(client: TestClient, clip: bytes) -> None:
     row = client.post("/v1/score", files=files(clip), data={"operating_point": "abstain"}).json()["rows"][0]
     between = row["operating_point"]["real_below"] <= row["fake_probability"] < row["threshold"]

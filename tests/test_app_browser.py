@@ -16,6 +16,9 @@ import soundfile
 from serving import server_of, small_detector, wait_for
 
 from deepfake.audio.decode import encode_flac
+from deepfake.scoring.result import Score
+from deepfake.scoring.timeline import Segment
+from deepfake.scoring.timeline_page import TimelinePage
 from infer import Detector
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed (extra dev)")
@@ -69,6 +72,40 @@ def browser(clips: dict[str, Path]) -> Iterator[object]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=options)
         yield browser
         browser.close()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_of_timelines_sorts_and_filters(browser: object, tmp_path: Path, width: int) -> None:
+    page = TimelinePage(tmp_path / "index.html")
+    values = {"a10.wav": 0.2, "a9.wav": 0.9, '<img src=x onerror="alert(1)">.wav': 0.5}
+    for name, value in values.items():
+        row = Score(str(tmp_path / name), value, "fake" if value > 0.4 else "real", 0.4, 61.0, 5, value)
+        page.add(row, tmp_path / name, False, [Segment(1.0, 2.0, "fake", value)] if value > 0.4 else [])
+    page.fail("line\nbreak.wav", Score("line\nbreak.wav", None, None, 0.4, None, 0, None, "file is <b>empty"))
+    window = browser.new_page(viewport={"width": width, "height": 800})
+    problems: list[str] = []
+    window.on("pageerror", lambda error: problems.append(str(error)))
+    window.on("dialog", lambda dialog: problems.append(dialog.message))
+    window.goto((tmp_path / "index.html").as_uri())
+
+    def listed() -> list[str]:
+        return [cell.strip() for cell in window.locator("#index td.name:visible").all_inner_texts()]
+
+    a10, a9, hostile = values
+    assert listed() == [a10, a9, hostile, "line break.wav"]
+    assert "4 recordings · no sign found 1 · signs of synthesis 2 · not scored 1" in window.inner_text("#index span")
+    window.get_by_role("button", name="P(fake)").click()
+    assert listed() == [a9, hostile, a10, "line break.wav"]
+    window.get_by_role("button", name="P(fake)").click()
+    assert listed() == [a10, hostile, a9, "line break.wav"]
+    window.get_by_role("button", name="Recording").click()
+    assert listed()[1:3] == [a9, a10]  # by the number in the name
+    window.fill("#index input", "NOT scored")
+    assert listed() == ["line break.wav"]
+    assert window.locator("section:visible").all_inner_texts() == ["line break.wav\n\nnot scored: file is <b>empty"]
+    assert window.evaluate("document.documentElement.scrollWidth") <= width
+    assert problems == []
+    window.close()
 
 
 class Visit:

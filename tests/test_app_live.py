@@ -93,6 +93,15 @@ def test_silence_and_nothing_at_all_have_rows_with_errors(client: TestClient) ->
         assert (row["fake_probability"], row["verdict"]) == (None, "cannot_tell")
 
 
+def test_a_stream_may_be_scored_without_looking_for_speech(client: TestClient) -> None:
+    with client.websocket_connect("/v1/stream?speech_detection=off") as socket:
+        socket.send_bytes(bytes(8 * RATE))
+        verdicts, row = end(socket)
+    assert verdicts
+    assert row["windows"] == 2
+    assert [warning["code"] for warning in row["warnings"]] == ["speech_detection_off"]
+
+
 def closed(
     client: TestClient, path: str = "/v1/stream", text: str | None = None, audio: bytes = b""
 ) -> tuple[int, str]:

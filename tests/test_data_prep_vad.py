@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soxr
 
 from deepfake.audio import vad
 from deepfake.audio.decode import SAMPLING_RATE, load_audio
@@ -31,6 +32,15 @@ def test_equals_the_stock_streaming_model(waveform):
     assert ours.shape == (len(stock),)
     assert ours.dtype == np.float32
     np.testing.assert_allclose(ours, stock, atol=1e-3)
+
+
+def test_the_second_look_equals_the_stock_model_at_8_khz(waveform):
+    silero_vad = pytest.importorskip("silero_vad")
+    torch = pytest.importorskip("torch")
+    narrow = soxr.resample(waveform[: 4 * SAMPLING_RATE], SAMPLING_RATE, 8_000, "HQ")
+    model = silero_vad.load_silero_vad(onnx=True)
+    stock = [float(model(torch.from_numpy(frame), 8_000)) for frame in narrow.reshape(-1, FRAME_SAMPLES // 2)]
+    np.testing.assert_allclose(vad._narrow_probabilities(narrow), stock, atol=1e-4)
 
 
 def test_is_deterministic_and_independent_of_how_the_samples_are_stored(waveform, tmp_path):

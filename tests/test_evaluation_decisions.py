@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import RECORDINGS, save_tiny
+from conftest import RECORDINGS, ROOT, save_tiny
 
 import infer
 from deepfake.errors import UserError
@@ -38,6 +38,19 @@ def test_config_holds_everything(decisions: Decisions) -> None:
     assert Decisions.from_config({"threshold": 0.5}) is None
     for values in stored["operating_points"].values():
         assert values["fake_probability"] == pytest.approx(1 / (1 + np.exp(-values["threshold"])))
+
+
+def test_a_checkpoint_that_is_read_and_saved_again_keeps_its_default() -> None:
+    stored = json.loads((ROOT / "checkpoints/compact/config.json").read_text())["detector"]
+    read = Decisions.from_config(stored)
+    assert list(read.points)[0] == "default"
+    kept = read.to_config()
+    for key in ("operating_points", "calibration", "abstention"):
+        assert kept[key] == stored[key]
+    measured = stored["operating_points"]["default"] | {"set": "calls", "real_below": -1.0, "rule": "by hand"}
+    stored["operating_points"]["default"] = measured
+    assert Decisions.from_config(stored).to_config()["operating_points"]["default"] == measured
+    assert decide_by(stored | kept, operating_point="default").threshold == pytest.approx(stored["threshold"])
 
 
 def test_bayes_point_follows_from_the_calibration(decisions: Decisions) -> None:

@@ -19,7 +19,7 @@ from deepfake.judging.report import REPORT, System, read_report
 from deepfake.judging.statements import statements
 from deepfake.metrics.decisions import Decisions, fit_decisions
 from deepfake.metrics.strength import NO_SUPPORT, OF_POINTS, SCALE, Limits, fit_limits, in_words, limits_of_points
-from deepfake.scoring.command import analyse
+from deepfake.scoring.analysis import analyse
 from deepfake.scoring.verdict import stated_strength, verdict
 from evaluation.report import build_report, write_report
 from infer import Detector

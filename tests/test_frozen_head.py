@@ -118,7 +118,7 @@ def test_the_estimated_effect_of_an_example_is_that_of_leaving_it_less_weight(co
     folds = folds_of(facts)
     fold = next(fold for fold in folds if fold.fitted[wrong[0]])
     bench = Bench(spoilt, Products.of(features), folds, [0.3] * len(folds))
-    _, harm = harms(bench, fold)
+    _, harm = harms(bench, fold, 0.3)
     human = np.char.startswith(harm.names, "h ")
     totals = {name: harm.values[harm.names == name].sum() for name in np.unique(harm.names[human])}
     assert min(totals, key=totals.get) == "h page 05"

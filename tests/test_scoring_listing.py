@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from deepfake.errors import UserError
+from deepfake.scoring.arguments import parse_arguments
+from deepfake.scoring.command import score
 from deepfake.scoring.listing import list_files
 
 
@@ -50,6 +52,23 @@ def test_filters_know_the_path_as_a_pattern_or_a_list_names_it(tree: Path, monke
 def test_a_file_with_brackets_in_its_name_is_a_file(tree: Path) -> None:
     (tree / "take[1].wav").touch()
     assert len(names([str(tree / "take[1].wav")])) == 1
+
+
+def test_an_unreadable_folder_is_told(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scandir = os.scandir
+
+    def refuse(path: str) -> object:
+        if str(path).endswith("deep"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    listing = list_files([str(tree / "a")])
+    assert [file.name for file in listing] == ["a/one.wav", "a/two.mp3"]
+    assert listing.unreadable_folders == [f"{tree / 'a' / 'deep'} (Permission denied)"]
+    alone = parse_arguments([str(tree / "a" / "deep")])
+    with pytest.raises(UserError, match=r"cannot read the folder .*deep \(Permission denied\)"):
+        score(alone, list_files(alone.paths))
 
 
 def test_a_list_on_stdin(tree: Path) -> None:

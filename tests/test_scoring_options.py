@@ -30,7 +30,7 @@ RATE = 16_000
 OTHERS = {
     "model": "some/model", "device": "cuda:1", "threshold": 0.7, "fake_label": "spoof", "batch_size": 3,
     "operating_point": "eer", "precision": "bf16", "workers": 0, "layers": 4, "timeline_window_s": 1.5,
-    "timeline_hop_s": 0.25, "channels": "each",
+    "timeline_hop_s": 0.25, "channels": "each", "speech_detection": "off",
 }  # fmt: skip
 
 
@@ -69,6 +69,7 @@ def test_a_parser_may_have_some_of_them(tmp_path: Path) -> None:
         ({"precision": "fp8"}, "precision is fp8; expected one of fp32, int8, bf16, fp16"),
         ({"backend": "tflite"}, "backend is tflite; expected one of auto, torch, onnx, openvino"),
         ({"channels": "left"}, "channels is left; expected one of mix, each"),
+        ({"speech_detection": "on"}, "speech_detection is on; expected one of auto, off"),
         ({"backend": "openvino"}, "backend openvino needs a model: give a folder written by --export"),
         ({"backend": "onnx", "model": "m", "layers": 2}, "choose precision and layers before exporting"),
         ({"timeline_window_s": 0.1}, "timeline_window_s is 0.1; expected at least 0.5 s, or 0"),
@@ -79,7 +80,7 @@ def test_a_value_of_no_use_is_one_sentence_in_python_and_on_the_command_line(val
     with pytest.raises(OptionError) as raised:
         ScoringOptions(**values)
     assert sentence in str(raised.value)
-    if values.get("precision") or values.get("channels") or values.get("backend") == "tflite":
+    if {"precision", "channels", "speech_detection"} & set(values) or values.get("backend") == "tflite":
         return  # argparse knows the choices
     words = [word for name, value in values.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     with pytest.raises(UserError) as raised:

@@ -60,7 +60,7 @@ def test_every_option_that_decides_is_in_the_record() -> None:
 
 def test_each_difference_is_refused_by_its_name(tmp_path: Path) -> None:
     rows = tmp_path / "scores.csv"
-    made = Record("1.0", "here", "ab" * 32, "fake", 13.0, 6.5, 0.4, 0.4, None, "fp32", None, "torch", "mix")
+    made = Record("1.0", "here", "ab" * 32, "fake", 13.0, 6.5, 0.4, 0.4, None, "fp32", None, "torch", "mix", "auto")
     made.write(rows)
     assert Record.read(rows) == made
     made.require_same(rows)
@@ -68,7 +68,7 @@ def test_each_difference_is_refused_by_its_name(tmp_path: Path) -> None:
     others = {
         "version": "1.1", "model_sha256": "cd" * 32, "fake_class": "spoof", "window_s": 4.5, "hop_s": 2.5,
         "threshold": 0.5, "real_below": 0.1, "operating_point": "eer", "precision": "int8", "layers": 3,
-        "backend": "onnx", "channels": "each",
+        "backend": "onnx", "channels": "each", "speech_detection": "off",
     }  # fmt: skip
     assert set(others) == {field.name for field in fields(Record)} - {"model"}
     for name, value in others.items():

@@ -224,9 +224,14 @@ def test_the_page_leads_to_every_recording_and_grows_when_resumed(tiny_checkpoin
     command = [sys.executable, "infer.py", tmp_path / "calls", "--model", tiny_checkpoint, "--threshold", "0.01"]
     command += ["--timeline", folder, "--output", output]
     run(*command, "--include", "a b*")
-    run(*command, "--resume", check=1)
+    for _ in range(2):
+        run(*command, "--resume", check=1)
     text = (folder / "index.html").read_text(encoding="utf-8")
-    assert text.count("<section>") == 2  # the first is not there twice, the junk not at all
+    assert len(re.findall('<section class="(?:fake|real)"', text)) == 2  # the first is not there twice
+    assert re.findall('<section class="unscored".*', text) == [  # tried again, and there once
+        '<section class="unscored" data-name="calls/junk.mp3" data-answer="not scored"><h2>calls/junk.mp3</h2>'
+        "<p><b>not scored</b>: not decodable as audio (Invalid data found when processing input)</p></section>"
+    ]
     page = _Addresses()
     page.feed(text)
     assert len(page.found) == 2 * 3
@@ -235,4 +240,6 @@ def test_the_page_leads_to_every_recording_and_grows_when_resumed(tiny_checkpoin
     assert "<b>.mp3" not in text
     assert re.search(r'hear\(this, \d+\.\d\d\)">\d+\.\d–\d+\.\d s', text)
     first = json.loads(next(folder.rglob("a b*.json")).read_text(encoding="utf-8"))["segments"]
-    assert text.split("</section>")[0].count("<button ") == min(12, sum(s["label"] == "fake" for s in first))
+    assert text.partition("<section")[2].split("</section>")[0].count("<button ") == min(
+        12, sum(s["label"] == "fake" for s in first)
+    )

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+import errno
+import io
 import json
 import os
+import subprocess
 import sys
 import textwrap
 from pathlib import Path
@@ -12,13 +15,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import run
+from conftest import ENVIRONMENT, ROOT, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepfake.audio.decode import encode_flac
 from deepfake.errors import UserError
-from deepfake.scoring.result import COLUMNS, Score
+from deepfake.scoring.result import COLUMNS, Score, path_text, row_key
 from deepfake.scoring.summary import Summary, error_kind
 from deepfake.scoring.writers import ScoreWriter, read_rows, scored_keys
 
@@ -35,7 +38,7 @@ def row(path: str) -> Score:
 def read(path: Path) -> list[dict]:
     if path.suffix == ".parquet":
         return pq.read_table(path).to_pylist()
-    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+    with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file)) if path.suffix == ".csv" else [json.loads(line) for line in file]
 
 
@@ -57,13 +60,13 @@ def test_a_file_cut_anywhere_is_completed(kind: str, share: float, names: list[s
         cut.write_bytes(content[: round(share * len(content))])
         with ScoreWriter(cut, resume=True) as writer:
             done, failed = writer.done, set(writer.failed)
-            assert done | failed == set(names[: len(done) + len(failed)])
+            assert done | failed == set(map(path_text, names[: len(done) + len(failed)]))
             assert all((row(name).error is not None) == (name in failed) for name in done | failed)
             for name in names:
-                if name not in done:
+                if path_text(name) not in done:
                     writer.write(row(name))
         with ScoreWriter(whole) as writer:
-            for name in sorted(names, key=lambda name: name not in done):
+            for name in sorted(names, key=lambda name: path_text(name) not in done):
                 writer.write(row(name))
         assert cut.read_bytes() == whole.read_bytes()
 
@@ -121,8 +124,64 @@ def test_rows_read_back_equal_what_was_written(tmp_path: Path) -> None:
             for name in ODD_NAMES:
                 writer.write(row(name))
         rows = [r for r, _ in read_rows(tmp_path / f"a.{kind}")]
-        assert [r["path"] for r in rows] == ODD_NAMES
+        assert [path_text(r["path"]) for r in rows] == list(map(path_text, ODD_NAMES))
         assert all(tuple(r) == COLUMNS for r in rows)
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_names_that_are_no_utf_8_make_no_unreadable_file_and_no_second_row(kind: str, tmp_path: Path) -> None:
+    path, name = tmp_path / f"scores.{kind}", "no-utf8-\udcff.wav"
+    with ScoreWriter(path) as writer:
+        writer.write(row(name))
+    (told,) = read(path)  # as UTF-8, strictly
+    assert told["path"] in (name, "no-utf8-\\udcff.wav")
+    if kind == "jsonl":
+        assert os.fsencode(told["path"]) == b"no-utf8-\xff.wav"
+    with ScoreWriter(path, resume=True) as writer:
+        assert row_key(name, None) in writer.done
+    assert len(read(path)) == 1
+
+
+class Filling(io.FileIO):
+    """A file on a disk that has room for some more bytes."""
+
+    room = 0
+
+    def write(self, data: bytes) -> int:
+        if not self.room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        taken = super().write(bytes(data[: self.room]))
+        self.room -= taken
+        return taken
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_a_full_disk_is_one_sentence_and_leaves_whole_rows(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / f"scores.{kind}"
+    writer = ScoreWriter(path)
+    writer.write(row("a.wav"))
+    whole = path.read_bytes()
+    writer._file.close()
+    writer._file = Filling(path, "r+b")
+    writer._file.seek(0, os.SEEK_END)
+    writer._file.room = 10
+    with pytest.raises(
+        UserError, match=r"cannot write .* any more \(No space left on device\); what was scored so far"
+    ):
+        writer.write(row("b.wav"))
+    writer.__exit__(UserError, None, None)
+    assert path.read_bytes() == whole
+    with ScoreWriter(path, resume=True) as writer:
+        assert writer.done == {"a.wav"}
+
+
+def test_a_full_screen_is_one_sentence_too(tmp_path: Path, speech: np.ndarray, tiny_checkpoint: Path) -> None:
+    (tmp_path / "a.flac").write_bytes(encode_flac(speech[: 2 * RATE]))
+    command = [sys.executable, "infer.py", tmp_path / "a.flac", "--model", tiny_checkpoint]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: cannot write to the screen or pipe (No space left")
 
 
 def test_summary_counts_by_kind() -> None:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from deepfake.audio.vad import FRAME_SAMPLES, SPEECH_THRESHOLD, Listener
+from deepfake.audio.decode import SAMPLING_RATE
+from deepfake.audio.vad import FRAME_SAMPLES, SPEECH_THRESHOLD, Listener, faint_speech
 
 
 @dataclass(frozen=True)
 class Window:
-    """A stretch of a recording: float32 `samples` of shape (samples,), beginning at sample `start`."""
+    """A stretch of a recording: float32 `samples` of shape (samples,), beginning at sample `start`.
+
+    `faint`: only the more sensitive look heard speech in it, so that it counts only where no window has more.
+    """
 
     start: int
     samples: np.ndarray
+    faint: bool = False
 
     @property
     def stop(self) -> int:
@@ -91,16 +96,24 @@ def in_pieces(blocks: Iterable[np.ndarray], most: int) -> Iterator[np.ndarray]:
 class SpeechTrack:
     """Where a recording has speech, found once while its samples pass by; the pieces they come in do not matter.
 
+    Args:
+        detects: False takes everything for speech and listens to nothing.
+
     Attributes:
+        detects: as given.
         samples: how many samples have passed.
         flags: one byte for each 32 ms frame, 1 where there is speech (112 kB an hour).
+        faint: whether all of its speech was only heard by the more sensitive look.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, detects: bool = True) -> None:
+        self.detects = detects
+        self.faint = False
         self.samples = 0
         self.flags = bytearray()
-        self._listener = Listener()
+        self._listener = Listener() if detects else _everything
         self._held = np.zeros(0, dtype=np.float32)  # less than one frame
+        self._faint_flags = bytearray()
 
     def push(self, samples: np.ndarray) -> None:
         """Hear float32 16 kHz samples of shape (samples,)."""
@@ -119,8 +132,23 @@ class SpeechTrack:
         """A track of the recording up to here, as if it ended here; this one can go on."""
         ended = copy.copy(self)
         ended.flags, ended._listener = self.flags.copy(), copy.copy(self._listener)
+        ended._faint_flags = self._faint_flags.copy()
         ended.finish()
         return ended
+
+    def listen_again(self, window: Window) -> float:
+        """Seconds of speech in a window by the more sensitive look, which judges each window by itself."""
+        heard = faint_speech(window.samples)
+        first = window.start // FRAME_SAMPLES  # the window's frames lie up to one frame beside the recording's
+        self._faint_flags.extend(bytes(max(0, first + len(heard) - len(self._faint_flags))))
+        for frame in np.flatnonzero(heard):
+            self._faint_flags[first + frame] = 1
+        return float(heard.sum()) * FRAME_SAMPLES / SAMPLING_RATE
+
+    def accept_faint(self) -> None:
+        """Nothing else was heard: what the more sensitive look heard is the recording's speech."""
+        self.faint = True
+        self.flags = bytearray(map(max, self.flags, self._faint_flags.ljust(len(self.flags), b"\0")))
 
     def covers(self, stop: int) -> bool:
         """Whether every frame that overlaps the samples up to `stop` has been judged."""
@@ -129,9 +157,14 @@ class SpeechTrack:
     def speech_s(self, start: int, stop: int) -> float:
         """Seconds of frames with speech that overlap the samples start..stop."""
         frames = self.flags[start // FRAME_SAMPLES : -(-stop // FRAME_SAMPLES)]
-        return sum(frames) * FRAME_SAMPLES / 16_000
+        return sum(frames) * FRAME_SAMPLES / SAMPLING_RATE
 
 
-def _flags(listener: Listener, samples: np.ndarray) -> bytes:
+def _everything(samples: np.ndarray) -> np.ndarray:
+    """In place of a `Listener`: every frame is speech."""
+    return np.ones(len(samples) // FRAME_SAMPLES, dtype=np.float32)
+
+
+def _flags(listener: Callable[[np.ndarray], np.ndarray], samples: np.ndarray) -> bytes:
     padded = np.pad(samples, (0, -len(samples) % FRAME_SAMPLES))
     return (listener(padded) >= SPEECH_THRESHOLD).astype(np.uint8).tobytes()

@@ -60,22 +60,28 @@ class Decisions:
         """
         if not all(key in stored for key in ("operating_points", "calibration", "abstention")):
             return None
-        points = [
-            OperatingPoint.from_dict({k: v for k, v in values.items() if k != "fake_probability"})
+        points = {
+            name: OperatingPoint.from_dict({k: v for k, v in values.items() if k != "fake_probability"})
             for name, values in stored["operating_points"].items()
-            if name != DEFAULT_NAME
-        ]
-        points.sort(key=lambda point: (RULES.index(point.rule), -(point.max_fpr or 0)))  # a config sorts them by name
+        }
         band = AbstentionBand.from_dict(stored["abstention"])
         calibration = Calibration.from_dict(stored["calibration"])
         told = stored.get("evidence")
-        limits = limits_of_points(calibration, points) if told is None else Limits.from_dict(told)
-        return cls({point.name: point for point in points}, calibration, band, limits)
+        others = [point for name, point in points.items() if name != DEFAULT_NAME]
+        limits = limits_of_points(calibration, others) if told is None else Limits.from_dict(told)
+        return cls(dict(sorted(points.items(), key=_place)), calibration, band, limits)  # a config sorts them by name
 
     @property
     def scale(self) -> EvidenceScale | None:
         """From scores to what may be said of them; None without limits."""
         return None if self.limits is None else EvidenceScale(self.calibration, self.limits)
+
+
+def _place(entry: tuple[str, OperatingPoint]) -> tuple[bool, int, float]:
+    """Of a point among the others: the default first, then by rule, and the largest share of false alarms first."""
+    name, point = entry
+    rule = RULES.index(point.rule) if point.rule in RULES else len(RULES)
+    return name != DEFAULT_NAME, rule, -(point.max_fpr or 0)
 
 
 def fit_decisions(

@@ -26,7 +26,8 @@ class OperatingPoint:
     `threshold` has the unit of the scores it was chosen on; a clip is fake when its score >= threshold. `fpr_upper`
     bounds the false-positive rate from above at one-sided `confidence`: over clips (exact binomial) without groups,
     over the average group with them. It is a promise only for rule "fpr" when `supported`; elsewhere the threshold
-    was tuned on the same clips, and the bound only describes them.
+    was tuned on the same clips, and the bound only describes them. `measured_on` says which clips the rates are of,
+    where they are not those it was chosen on; from `real_below` to `threshold` the answer is "uncertain".
     """
 
     name: str
@@ -42,15 +43,19 @@ class OperatingPoint:
     max_fpr: float | None = None
     supported: bool = True
     note: str | None = None
+    measured_on: str | None = None
+    real_below: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, one key per field."""
-        return asdict(self)
+        """Plain JSON values, one key per field; `measured_on` as "set", and of the last two only what there is."""
+        values = asdict(self)
+        told = {"set": values.pop("measured_on"), "real_below": values.pop("real_below")}
+        return values | {key: value for key, value in told.items() if value is not None}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> OperatingPoint:
         """Rebuild from `to_dict`. Raises TypeError on unknown or missing keys."""
-        return cls(**values)
+        return cls(**{"measured_on" if key == "set" else key: value for key, value in values.items()})
 
 
 def choose_threshold(

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from deepfake.audio.decode import SAMPLING_RATE
@@ -20,9 +20,7 @@ from deepfake.models.choices import EXPORTED
 from deepfake.shipped import shipped
 
 if TYPE_CHECKING:
-    from transformers import FeatureExtractionMixin, PreTrainedModel
-
-    from deepfake.models.portable import PortableModel, RawSamples
+    from transformers import FeatureExtractionMixin, PreTrainedConfig, PreTrainedModel
 
 DEFAULT_MODEL = shipped("checkpoints/compact")
 
@@ -36,6 +34,35 @@ def default_model() -> str:
     if not (DEFAULT_MODEL / "config.json").is_file():
         raise UserError("no model was named, and this installation lacks checkpoints/compact; give --model")
     return str(DEFAULT_MODEL)
+
+
+@dataclass(frozen=True)
+class PortableModel:
+    """Stands in for the transformers model of a `Checkpoint`.
+
+    Attributes:
+        config: of the model; where it was read without transformers, the plain values of its config.json.
+        folder: with the exported file, or with a graph and weights.
+        backend: onnx or openvino.
+        any_lengths: windows of different lengths may be given at once, as they are taken one by one.
+        fixed_length: every window is brought to one length.
+        frame_stride: samples from one frame of evidence to the next; None when unknown.
+    """
+
+    config: PreTrainedConfig | SimpleNamespace
+    folder: Path
+    backend: str
+    any_lengths: bool = False
+    fixed_length: bool = False
+    frame_stride: int | None = None
+
+
+@dataclass(frozen=True)
+class RawSamples:
+    """The feature extractor of models that take samples as they are: nothing is changed, nothing padded."""
+
+    sampling_rate: int = SAMPLING_RATE
+    model_input_names: tuple[str, ...] = ("input_values",)
 
 
 @dataclass(frozen=True)

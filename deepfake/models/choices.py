@@ -9,6 +9,7 @@ EXPORTED = {"onnx": "model.onnx", "openvino": "model.xml"}  # backend: the file 
 BACKENDS = ("auto", "torch", *EXPORTED)
 CLIP_BY_CLIP = ("compact-encoder-detector",)  # model types that level clips themselves and take them one by one
 CHANNELS = ("mix", "each")
+SPEECH_DETECTION = ("auto", "off")
 
 # Planted splices, 20 ms frames, the predecessor of the shipped detector, fitted without these clips: EER 0.51 with
 # windows of 13 s, 0.30 with 4 s, 0.23 with 2 s, 0.27 with 0.6 s; half the hop gains nothing. See

@@ -10,7 +10,6 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -21,41 +20,12 @@ from deepfake.audio.decode import SAMPLING_RATE
 from deepfake.errors import UserError
 from deepfake.labels import fake_index
 from deepfake.models import graph
-from deepfake.models.checkpoint import Checkpoint
+from deepfake.models.checkpoint import Checkpoint, PortableModel, RawSamples
 from deepfake.models.choices import CLIP_BY_CLIP, EXPORTED
 from deepfake.models.windows import WindowScore
 
 if TYPE_CHECKING:
     from transformers import FeatureExtractionMixin, PreTrainedConfig
-
-
-@dataclass(frozen=True)
-class PortableModel:
-    """Stands in for the transformers model of a `Checkpoint`.
-
-    Attributes:
-        config: of the model; where it was read without transformers, the plain values of its config.json.
-        folder: with the exported file, or with a graph and weights.
-        backend: onnx or openvino.
-        any_lengths: windows of different lengths may be given at once, as they are taken one by one.
-        fixed_length: every window is brought to one length.
-        frame_stride: samples from one frame of evidence to the next; None when unknown.
-    """
-
-    config: PreTrainedConfig | SimpleNamespace
-    folder: Path
-    backend: str
-    any_lengths: bool = False
-    fixed_length: bool = False
-    frame_stride: int | None = None
-
-
-@dataclass(frozen=True)
-class RawSamples:
-    """The feature extractor of models that take samples as they are: nothing is changed, nothing padded."""
-
-    sampling_rate: int = SAMPLING_RATE
-    model_input_names: tuple[str, ...] = ("input_values",)
 
 
 class MisfitError(UserError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import replace
 
 from tqdm import tqdm
@@ -14,8 +14,9 @@ from deepfake.audio.remote import RemoteFile
 from deepfake.models.checkpoint import DEFAULT_MODEL
 from deepfake.scoring.detector import Detector
 from deepfake.scoring.engine import Result
+from deepfake.scoring.kept import WindowStore
 from deepfake.scoring.options import ScoringOptions
-from deepfake.scoring.reading import default_workers
+from deepfake.scoring.reading import Reading, default_workers
 from deepfake.scoring.result import row_key
 
 FETCHING_THREADS = 8
@@ -53,16 +54,25 @@ def for_these(options: ScoringOptions, files: Iterable[AudioFile]) -> tuple[Scor
 
 
 def analyse(
-    detector: Detector, files: Iterable[AudioFile], with_timeline: bool = False, done: Set[str] = frozenset()
+    detector: Detector,
+    files: Iterable[AudioFile],
+    with_timeline: bool = False,
+    done: Set[str] = frozenset(),
+    kept: WindowStore | None = None,
+    scored: Callable[[Result], None] | None = None,
 ) -> Iterator[tuple[AudioFile, Result]]:
     """Each file, or each of its channels, with its result, in order, while the listing is still going on."""
-    todo = (
-        (file, reading)
-        for file in files
-        if str(file.path) not in done
-        for reading in detector.readings_of(file.path, with_timeline=with_timeline)
-        if row_key(str(file.path), reading.channel) not in done
-    )
-    for_reading, for_naming = itertools.tee(todo)
-    results = detector.analyse_readings((reading for _, reading in for_reading), with_timeline=with_timeline)
+
+    def todo() -> Iterator[tuple[AudioFile, Reading]]:
+        for file in files:
+            if row_key(str(file.path), None) in done:
+                continue
+            for reading in detector.readings_of(file.path, with_timeline=with_timeline):
+                if row_key(str(file.path), reading.channel) not in done:
+                    reading.known = None if kept is None else kept.of(reading)
+                    yield file, reading
+
+    for_reading, for_naming = itertools.tee(todo())
+    readings = (reading for _, reading in for_reading)
+    results = detector.analyse_readings(readings, with_timeline=with_timeline, scored=scored)
     return zip((file for file, _ in for_naming), results, strict=False)

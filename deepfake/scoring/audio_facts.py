@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +29,16 @@ class AudioWarning:
 
     code: str
     text: str
+
+    @property
+    def sentence(self) -> str:
+        """The text with a capital and a full stop."""
+        return f"{self.text[0].upper()}{self.text[1:]}."
+
+
+def warnings_of(facts: AudioFacts | None, track: SpeechTrack) -> tuple[AudioWarning, ...]:
+    """What to know of a recording, of which only where it has speech was noticed where there are no `facts`."""
+    return _told(_of_speech(track)) if facts is None else facts.warnings(track)
 
 
 class AudioFacts:
@@ -73,7 +84,7 @@ class AudioFacts:
         if self.measures is None:
             return ()
         found = {
-            "short_speech": self._little_speech(track),
+            **_of_speech(track),
             "clipped": self._loud(),
             "low_level": self._quiet(),
             "narrowband": self._narrow(),
@@ -83,11 +94,7 @@ class AudioFacts:
             "truncated": self._cut(),
             "damaged": self._damage(),
         }
-        return tuple(AudioWarning(code, text) for code, text in found.items() if text is not None)
-
-    def _little_speech(self, track: SpeechTrack) -> str | None:
-        speech_s = track.speech_s(0, track.samples)
-        return f"little speech: only {speech_s:.1f} s, too little to judge by" if speech_s < MIN_EVIDENCE_S else None
+        return _told(found)
 
     def _loud(self) -> str | None:
         share = self._clipped / self._samples
@@ -109,7 +116,7 @@ class AudioFacts:
         measured = min(self._samples, MEASURED_S * SAMPLING_RATE)
         sound_s = (1 - self.measures.silence_share) * measured / SAMPLING_RATE
         heard_s = track.speech_s(0, measured)
-        if sound_s <= 2 or heard_s >= (1 - _OTHER_SOUND_SHARE) * sound_s:
+        if not track.detects or sound_s <= 2 or heard_s >= (1 - _OTHER_SOUND_SHARE) * sound_s:
             return None
         return f"music or noise: {100 * (1 - heard_s / sound_s):.0f} % of the sound is no speech"
 
@@ -147,3 +154,16 @@ class AudioFacts:
             self.cancelled_db = float(-10 * np.log10(max(mixed, 1e-10)))
         own = np.sqrt(np.diag(among))
         self._correlation = float((among / np.outer(own, own)).min())
+
+
+def _of_speech(track: SpeechTrack) -> dict[str, str | None]:
+    """Warnings by their codes; None where there is nothing to say."""
+    speech_s = track.speech_s(0, track.samples)
+    little = f"little speech: only {speech_s:.1f} s, too little to judge by" if speech_s < MIN_EVIDENCE_S else None
+    off = None if track.detects else "speech detection off: all of it was scored as if it were speech"
+    faint = "faint speech: it was only heard in a second look, which is more sensitive" if track.faint else None
+    return {"speech_detection_off": off, "faint_speech": faint, "short_speech": little}
+
+
+def _told(found: Mapping[str, str | None]) -> tuple[AudioWarning, ...]:
+    return tuple(AudioWarning(code, text) for code, text in found.items() if text is not None)

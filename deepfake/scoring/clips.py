@@ -74,7 +74,7 @@ def score_clips(detector: Detector, rows: Dataset, title: str, change: Change | 
     """
     logits = np.full(len(rows), np.nan)
     errors: list[str | None] = [None] * len(rows)
-    results = detector.analyse_readings(_readings(rows, change))
+    results = detector.analyse_readings(_readings(rows, change, detector.options.speech_detection))
     bar = tqdm(results, total=len(rows), desc=title, unit="clip", file=sys.stderr, leave=False, disable=None)
     for i, result in enumerate(bar):
         errors[i] = result.error
@@ -83,11 +83,11 @@ def score_clips(detector: Detector, rows: Dataset, title: str, change: Change | 
     return ClipScores(logits, tuple(errors))
 
 
-def _readings(rows: Dataset, change: Change | None) -> Iterator[Reading]:
+def _readings(rows: Dataset, change: Change | None, speech_detection: str) -> Iterator[Reading]:
     for row in rows.select_columns(["audio"]):
         audio = row["audio"]
         changed = None if change is None else partial(_changed, change, str(audio["path"]))
-        yield Reading(audio["bytes"] or audio["path"], change=changed)
+        yield Reading.of(audio["bytes"] or audio["path"], speech_detection, change=changed)
 
 
 def _changed(change: Change, name: str, samples: np.ndarray) -> np.ndarray:

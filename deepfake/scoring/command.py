@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,13 +12,16 @@ from deepfake.audio.files import AudioFile
 from deepfake.errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED, UserError
 from deepfake.launch import start_all_processes
 from deepfake.models.checkpoint import default_model, load_checkpoint
-from deepfake.scoring.analysis import analyse, for_these, load_detector, progress
+from deepfake.scoring.analysis import analyse, for_these, load_detector
 from deepfake.scoring.arguments import Request
-from deepfake.scoring.listing import STDIN, list_files
+from deepfake.scoring.kept import KeptWindows, WindowStore
+from deepfake.scoring.listing import STDIN, Listing, list_files
 from deepfake.scoring.options import ScoringOptions, TimelineOptions
 from deepfake.scoring.outputs import parts
+from deepfake.scoring.progress import Progress
 from deepfake.scoring.record import Record
 from deepfake.scoring.remote_output import working_copy
+from deepfake.scoring.result import row_key
 from deepfake.scoring.sharding import (
     Shard,
     clear,
@@ -66,27 +68,33 @@ def execute(request: Request) -> int:
         backend, folder = request.export
         checkpoint = load_checkpoint(options.model or default_model(), "cpu", options.fake_label, options.layers)
         change = export(checkpoint, backend, folder)
-        print(f"{folder}: logits differ from PyTorch by at most {change:.1e}", file=sys.stderr)
+        print(
+            f"{folder}: on made-up speech, logits differ from PyTorch by {change:.1e}; on recordings it may be more",
+            file=sys.stderr,
+        )
         return 0
     if request.verify is not None:
         return verify_report(request)
     shard = this_shard()
+    listing = _listing(request)
     if request.report is not None:
         if shard is not None:
             raise UserError("--report is written by one process; start it without a launcher")
-        return write_report(request)
+        return write_report(request, listing)
     if shard is not None and request.cluster is not None:
         raise UserError("--engine ray starts its processes itself; give the command without accelerate or torchrun")
-    summary = score(request) if shard is None else score_as_one_of_several(request, shard)
-    return EXIT_SOME_FAILED if summary.errors else 0
+    summary = score(request, listing) if shard is None else score_as_one_of_several(request, shard, listing)
+    if shard is None or shard.index == 0:
+        _tell_unreadable(listing)
+    return EXIT_SOME_FAILED if summary.errors or listing.unreadable_folders else 0
 
 
-def write_report(request: Request) -> int:
+def write_report(request: Request, listing: Listing) -> int:
     """Examine everything that was named, and write the report. 1 where a file could not be scored, 130 after Ctrl-C."""
     from deepfake.scoring.case.build import examine_files
     from deepfake.scoring.case.files import PAGE, RECORD, write_case
 
-    files = _at_least_one(request)
+    files = _at_least_one(request, listing)
     told = {"title": request.title} if request.title is not None else {}
     case = examine_files(load_detector(request.scoring), files, date=request.date, **told)
     digest = write_case(request.report, case)
@@ -94,7 +102,10 @@ def write_report(request: Request) -> int:
     if not case.complete:
         print("interrupted: the report holds the files that were finished", file=sys.stderr)
         return EXIT_INTERRUPTED
-    failed = any(found.error is not None for file in case.files for found in file.findings)
+    _tell_unreadable(listing)
+    failed = bool(listing.unreadable_folders) or any(
+        found.error is not None for file in case.files for found in file.findings
+    )
     return EXIT_SOME_FAILED if failed else 0
 
 
@@ -106,7 +117,7 @@ def verify_report(request: Request) -> int:
     stated = read_case(request.verify)
     found = altered(request.verify)
     if request.paths:
-        found += verify_recordings(stated, _at_least_one(request), request.scoring)
+        found += verify_recordings(stated, _at_least_one(request, _listing(request)), request.scoring)
     for text in found:
         print(f"DIFFERS   {text}")
     if found:
@@ -119,9 +130,9 @@ def verify_report(request: Request) -> int:
     return 0
 
 
-def score(request: Request) -> Summary:
+def score(request: Request, listing: Listing | None = None) -> Summary:
     """Score everything in this process: rows, or for one recording on a terminal a verdict."""
-    files = _at_least_one(request)
+    files = _at_least_one(request, listing or _listing(request))
     if request.cluster is not None:
         return _score_on_cluster(request, files)
     if request.output is None and sys.stdout.isatty():
@@ -156,8 +167,8 @@ def show(options: ScoringOptions, file: AudioFile, timeline: TimelineOptions | N
     detector = load_detector(options)
     timelines = _timelines(timeline)
     summary = Summary(detector.threshold)
-    with progress():
-        results = [result for _, result in analyse(detector, [file], timelines is not None)]
+    with Progress() as bar:
+        results = [result for _, result in analyse(detector, [file], timelines is not None, scored=bar.scored)]
     for result in results:
         row = detector.row(result)
         if timelines is not None:
@@ -167,12 +178,12 @@ def show(options: ScoringOptions, file: AudioFile, timeline: TimelineOptions | N
     return summary
 
 
-def score_as_one_of_several(request: Request, shard: Shard) -> Summary:
+def score_as_one_of_several(request: Request, shard: Shard, listing: Listing) -> Summary:
     """Score this process's share into a part; the first process joins the parts in input order."""
     require_shareable(request.output, request.paths)
     if shard.index == 0 and not request.resume:
         clear(request.output)
-    files = shard.of(_at_least_one(request))
+    files = shard.of(_at_least_one(request, listing))
     meet(shard)
     timeline = request.timeline and replace(request.timeline, page=f"index.{shard.index}.html")
     summary = score_shard(
@@ -185,7 +196,7 @@ def score_as_one_of_several(request: Request, shard: Shard) -> Summary:
     )
     meet(shard)
     if shard.index == 0:
-        join(request.output, (str(file.path) for file in _files(request)))
+        join(request.output, (str(file.path) for file in _listing(request)))
         print(f"this process, one of {shard.count}: {summary.text()}", file=sys.stderr)
     meet(shard)
     return summary
@@ -228,17 +239,21 @@ def score_shard(
         timelines = _timelines(timeline, resume)
         summary = Summary(detector.threshold, kept=len(done))
         # On a terminal the rows themselves are the progress, and a bar would be torn by them.
-        with nullcontext() if part is None and sys.stdout.isatty() else progress() as bar:
-            for file, result in analyse(detector, files, timelines is not None, done):
+        kept = None if part is None else WindowStore(part, record, resume)
+        with Progress(silent=part is None and sys.stdout.isatty()) as bar:
+            for file, result in analyse(detector, files, timelines is not None, done, kept, bar.scored):
                 row = detector.row(result)
                 if timelines is not None:
                     timelines.write(file.name, row, result)
                 writer.write(row)
-                summary.add(row, again=bool({row.key, row.path} & failed))
+                summary.add(row, again=bool({row.key, row_key(row.path, None)} & failed))
+                bar.finished()
+                if isinstance(result.reading.known, KeptWindows):
+                    result.reading.known.remove()
                 if after_row is not None:
                     after_row()
-                if bar is not None:
-                    bar.update()
+        if kept is not None:
+            kept.clear()
     return summary
 
 
@@ -248,15 +263,23 @@ def _timelines(timeline: TimelineOptions | None, resume: bool = False) -> Timeli
     return TimelineWriter(timeline.folder, timeline.pictures, timeline.page, resume)
 
 
-def _files(request: Request) -> Iterator[AudioFile]:
+def _listing(request: Request) -> Listing:
     return list_files(request.paths, request.include, request.exclude)
 
 
-def _at_least_one(request: Request) -> Iterator[AudioFile]:
-    files = _files(request)
-    first = next(files, None)
+def _tell_unreadable(listing: Listing) -> None:
+    for folder in listing.unreadable_folders:
+        print(f"warning: cannot read the folder {folder}, so nothing in it was scored", file=sys.stderr)
+
+
+def _at_least_one(request: Request, listing: Listing) -> Iterator[AudioFile]:
+    first = next(listing, None)
     if first is None:
+        if listing.unreadable_folders:
+            raise UserError(
+                f"cannot read the folder {listing.unreadable_folders[0]}, and found no audio files elsewhere"
+            )
         kept = " that --include and --exclude leave" if request.include or request.exclude else ""
         places = ", ".join("the list on stdin" if path == STDIN else path for path in request.paths)
         raise UserError(f"no audio files in {places}{kept}; name a recording, or a folder that holds some")
-    return itertools.chain([first], files)
+    return itertools.chain([first], listing)

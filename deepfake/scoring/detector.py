@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from deepfake.models.checkpoint import Checkpoint, default_model, load_checkpoin
 from deepfake.models.choices import EXPORTED
 from deepfake.models.portable import MisfitError, PortableForward, PortableModel, load_portable, runs_as_graph
 from deepfake.models.windows import Forward, OneAtATime
-from deepfake.scoring.audio_facts import AudioFacts
+from deepfake.scoring.audio_facts import AudioFacts, warnings_of
 from deepfake.scoring.decision import decide_by
 from deepfake.scoring.engine import Plan, Result, pack, score_readings
 from deepfake.scoring.options import ScoringOptions
@@ -177,14 +177,23 @@ class Detector:
         channel: int | None = None,
     ) -> Reading:
         peaks = [] if with_timeline else None
-        return Reading(audio, sampling_rate, peaks=peaks, facts=AudioFacts(), channel=channel)
+        detection = self.options.speech_detection
+        return Reading.of(
+            audio, detection, sampling_rate=sampling_rate, peaks=peaks, facts=AudioFacts(), channel=channel
+        )
 
-    def analyse_readings(self, readings: Iterable[Reading], *, with_timeline: bool = False) -> Iterator[Result]:
+    def analyse_readings(
+        self,
+        readings: Iterable[Reading],
+        *,
+        with_timeline: bool = False,
+        scored: Callable[[Result], None] | None = None,
+    ) -> Iterator[Result]:
         """The one way from bytes to a score, which files, the rows of datasets and single recordings all take.
 
-        A reading tells how far it is, and its listener hears the samples.
+        A reading tells how far it is, and its listener hears the samples. `scored`: see `score_readings`.
         """
-        return score_readings(readings, self._forward, self.plan, with_timeline)
+        return score_readings(readings, self._forward, self.plan, with_timeline, scored)
 
     def row(self, result: Result, name: str | None = None) -> Score:
         """A result as the row that is written, reported under `name` (default: the path it was read from)."""
@@ -195,7 +204,7 @@ class Detector:
         told = {
             "operating_point": self.decision.name,
             "channel": result.reading.channel,
-            "warnings": () if facts is None else tuple(one.text for one in facts.warnings(result.reading.track)),
+            "warnings": tuple(one.text for one in warnings_of(facts, result.reading.track)),
         }
         if error is not None:
             return Score(name, None, None, self.threshold, duration_s, 0, None, error, **told)

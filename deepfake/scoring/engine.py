@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
 import numpy as np
 
+from deepfake.audio.decode import SAMPLING_RATE
 from deepfake.audio.windows import Window
 from deepfake.models.windows import Forward, WindowScore
 from deepfake.scoring.reading import Reading, read_ahead
@@ -62,7 +63,10 @@ class ScoredWindow:
 
 @dataclass
 class Result:
-    """What is known about one recording: its windows, and sums over them of float64 logits (fake minus real)."""
+    """What is known about one recording: its windows, and sums over them of float64 logits (fake minus real).
+
+    Windows that are `faint` are forgotten as soon as one comes that is not.
+    """
 
     reading: Reading
     timeline: Timeline | None = None
@@ -70,8 +74,10 @@ class Result:
     logit_sum: float = 0.0
     max_logit: float = -np.inf
     waiting: int = 0  # windows not scored yet
+    reached_s: float = 0.0  # the end of the latest window, in seconds
     localised: int = 0  # the sample up to which short windows were scored
     scored: list[ScoredWindow] = field(default_factory=list, repr=False)  # in the order of the batches
+    faint: bool = True  # of the windows so far
     read: bool = field(default=False, repr=False)
 
     @property
@@ -89,6 +95,11 @@ class Result:
     def add(self, window: Window, score: WindowScore, finer: bool = False) -> None:
         """Add a scored window; `finer`: the timeline gets its evidence from short windows in its place."""
         self.waiting -= 1
+        self.reached_s = max(self.reached_s, window.stop / SAMPLING_RATE)
+        if window.faint != self.faint:
+            if window.faint:
+                return
+            self._forget()
         self.windows += 1
         self.logit_sum += score.logit
         self.max_logit = max(self.max_logit, score.logit)
@@ -96,11 +107,24 @@ class Result:
         if self.timeline is not None:
             self.timeline.add(window, score, finer)
 
+    def _forget(self) -> None:
+        self.faint, self.windows, self.logit_sum, self.max_logit, self.localised = False, 0, 0.0, -np.inf, 0
+        self.scored = []
+        if self.timeline is not None:
+            self.timeline = self.timeline.emptied()
+
 
 def score_readings(
-    readings: Iterable[Reading], forward: Forward, plan: Plan, with_timeline: bool = False
+    readings: Iterable[Reading],
+    forward: Forward,
+    plan: Plan,
+    with_timeline: bool = False,
+    scored: Callable[[Result], None] | None = None,
 ) -> Iterator[Result]:
     """Score recordings; one `Result` for each, in order, as soon as it and all before it are done.
+
+    Args:
+        scored: called with a recording for each window of it that was scored, which is long before all of it is.
 
     Which windows share a batch depends on the recordings and their order alone, never on timing, so that two runs over
     the same list give the same numbers.
@@ -115,14 +139,14 @@ def score_readings(
         if window is None:
             result.read = True
             if len(under_way) >= _MAX_UNDER_WAY:
-                _score_pool(pool, forward, plan)
+                _score_pool(pool, forward, plan, scored)
         else:
             result.waiting += 1
             pool.append((result, window))
             if len(pool) >= pool_size:
-                _score_pool(pool, forward, plan)
+                _score_pool(pool, forward, plan, scored)
         yield from _finished(under_way)
-    _score_pool(pool, forward, plan)
+    _score_pool(pool, forward, plan, scored)
     yield from _finished(under_way)
 
 
@@ -148,23 +172,45 @@ def _fits(lengths: list[int], batch: list[int], index: int, plan: Plan) -> bool:
     return not plan.equal_lengths and 1 - samples / (longest * (len(batch) + 1)) <= _MAX_PADDING
 
 
-def _score_pool(pool: list[tuple[Result, Window]], forward: Forward, plan: Plan) -> None:
+def _score_pool(
+    pool: list[tuple[Result, Window]], forward: Forward, plan: Plan, scored: Callable[[Result], None] | None
+) -> None:
     """Score and empty the pool."""
     to_localise: list[tuple[Result, Window]] = []
-    for batch in pack([len(window.samples) for _, window in pool], plan):
-        scores = forward([pool[i][1].samples for i in batch])
-        for index, score in zip(batch, scores, strict=True):
-            result, window = pool[index]
-            finer = score.frames is None and 0 < plan.timeline_window < len(window.samples)
-            result.add(window, score, finer)
-            if finer and result.timeline is not None:
-                to_localise.append((result, window))
+    for (result, window), score in _scores(pool, forward, plan):
+        finer = score.frames is None and 0 < plan.timeline_window < len(window.samples)
+        result.add(window, score, finer)
+        if finer and result.timeline is not None:
+            to_localise.append((result, window))
+        if scored is not None:
+            scored(result)
+    to_localise = [pair for pair in to_localise if pair[1].faint == pair[0].faint]  # the others were forgotten
     to_localise.sort(key=lambda pair: pair[1].start)  # of one recording; batches are sorted by length
     short = (piece for pair in to_localise for piece in _short_windows(*pair, plan))
     while batch := list(islice(short, plan.batch_size)):
-        for (result, window), score in zip(batch, forward([w.samples for _, w in batch]), strict=True):
+        for (result, window), score in _scores(batch, forward, plan):
             result.timeline.add_evidence(window, score.logit)
     pool.clear()
+
+
+def _scores(
+    pool: list[tuple[Result, Window]], forward: Forward, plan: Plan
+) -> Iterator[tuple[tuple[Result, Window], WindowScore]]:
+    """Each window with its score; those that an earlier run scored come first, and cost nothing."""
+    left = []
+    for pair in pool:
+        known = pair[0].reading.known.get(pair[1]) if pair[0].reading.known is not None else None
+        if known is None:
+            left.append(pair)
+        else:
+            yield pair, known
+    for batch in pack([len(window.samples) for _, window in left], plan):
+        scores = forward([left[i][1].samples for i in batch])
+        for index, score in zip(batch, scores, strict=True):
+            result, window = left[index]
+            if result.reading.known is not None:
+                result.reading.known.put(window, score)
+            yield left[index], score
 
 
 def _short_windows(result: Result, window: Window, plan: Plan) -> Iterator[tuple[Result, Window]]:

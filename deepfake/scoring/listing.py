@@ -11,11 +11,26 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import BinaryIO
 
-from deepfake.audio.files import AUDIO_EXTENSIONS, AudioFile, find_audio_files
+from deepfake.audio.files import AUDIO_EXTENSIONS, AudioFile, AudioFileSearch, find_audio_files
 from deepfake.audio.remote import RemoteFile, find_remote_files, is_url
 from deepfake.errors import UserError
 
 STDIN = "-"  # in place of a path: a list, one path a line
+
+
+class Listing(Iterator[AudioFile]):
+    """Recordings, found while they are taken."""
+
+    def __init__(self, files: Iterator[AudioFile], search: AudioFileSearch | None) -> None:
+        self._files, self._search = files, search
+
+    def __next__(self) -> AudioFile:
+        return next(self._files)
+
+    @property
+    def unreadable_folders(self) -> list[str]:
+        """ "path (reason)" of each folder that could not be listed so far."""
+        return [] if self._search is None else self._search.unreadable_folders
 
 
 def list_files(
@@ -23,7 +38,7 @@ def list_files(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     stdin: BinaryIO | None = None,
-) -> Iterator[AudioFile]:
+) -> Listing:
     """The recordings to score, lazily and in a fixed order; each one once.
 
     Args:
@@ -55,10 +70,10 @@ def list_files(
             raise UserError(f"no file matches {given}; quote the pattern and check it from the current folder")
         paths.extend(found)
         named.update((os.path.abspath(path), path) for path in found)
-    found_files = find_audio_files(paths) if paths else iter(())
+    search = find_audio_files(paths) if paths else None
     fetched = ((AudioFile(file, name), str(file)) for found in remote for file, name in found)
     listed = _listed(stdin or sys.stdin.buffer) if STDIN in inputs else iter(())
-    return _filtered(found_files, named, itertools.chain(fetched, listed), include, exclude)
+    return Listing(_filtered(search or iter(()), named, itertools.chain(fetched, listed), include, exclude), search)
 
 
 def _filtered(

@@ -19,7 +19,7 @@ from deepfake.scoring.analysis import analyse, for_these, load_detector, progres
 from deepfake.scoring.detector import Detector
 from deepfake.scoring.options import ScoringOptions
 from deepfake.scoring.record import Record
-from deepfake.scoring.result import Score
+from deepfake.scoring.result import Score, path_text, row_key
 from deepfake.scoring.sharding import Shard, clear, earlier_rows, join, part_path
 from deepfake.scoring.summary import Summary
 from deepfake.scoring.writers import ScoreWriter, scored_keys
@@ -83,7 +83,7 @@ def score_on_ray(
                 for _, scores in run_on_ray(partial(scorer, options), _batches(tasks), died, cluster):
                     for row in itertools.chain.from_iterable(scores):
                         writer.write(row)
-                        summary.add(row, again=bool({row.key, row.path} & failed))
+                        summary.add(row, again=bool({row.key, row_key(row.path, None)} & failed))
                         bar.update()
                     if after_row is not None:
                         after_row()
@@ -134,8 +134,8 @@ def _tasks(files: Iterable[AudioFile], done: set[str], listed: list[str]) -> Ite
     for file in files:
         path = str(file.path)
         listed.append(path)
-        if path not in done:
-            yield FileTask(file, frozenset(channels.get(path, ())))
+        if row_key(path, None) not in done:
+            yield FileTask(file, frozenset(channels.get(path_text(path), ())))
 
 
 def _batches(tasks: Iterable[FileTask]) -> Iterator[list[FileTask]]:

@@ -19,6 +19,7 @@ from deepfake.models.choices import (
     EXPORTED,
     MIN_DURATION_S,
     PRECISIONS,
+    SPEECH_DETECTION,
     TIMELINE_HOP_S,
     TIMELINE_WINDOW_S,
 )
@@ -71,6 +72,12 @@ class ScoringOptions:
         "line, with its number, counted from 0, in the column channel",
         choices=CHANNELS,
     )
+    speech_detection: str = _option(
+        "auto",
+        "auto (default): score what holds speech, and refuse a recording without any; off: score all of a recording as "
+        "if all of it were speech, which its row then says",
+        choices=SPEECH_DETECTION,
+    )
     precision: str = _option(
         "fp32",
         "int8 (on a CPU), bf16 and fp16 are faster than fp32; they are compared with fp32 on the first recordings and "
@@ -108,7 +115,7 @@ class ScoringOptions:
             raise OptionError("workers", f"is {self.workers}; expected 0 or more")
         known_values = (
             ("precision", self.precision, PRECISIONS), ("backend", self.backend, BACKENDS),
-            ("channels", self.channels, CHANNELS),
+            ("channels", self.channels, CHANNELS), ("speech_detection", self.speech_detection, SPEECH_DETECTION),
         )  # fmt: skip
         for name, value, known in known_values:
             if value not in known:

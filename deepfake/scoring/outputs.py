@@ -8,6 +8,7 @@ from pathlib import Path
 from deepfake.audio.remote import RemoteFile, is_url
 from deepfake.errors import UserError
 
+_WINDOWS = ".windows-"
 KINDS = ("csv", "jsonl", "parquet")
 
 
@@ -39,15 +40,27 @@ def record_path(rows: Path) -> Path:
     return rows.with_name(rows.name + ".meta.json")
 
 
+def kept_path(rows: Path, key: str) -> Path:
+    """Where the scored windows of a long recording wait until it has its row; `key` stands for the recording."""
+    return rows.with_name(f"{rows.name}{_WINDOWS}{key}.jsonl")
+
+
+def kept_files(rows: Path) -> list[Path]:
+    """All that `kept_path` gave for a file of rows and that exist."""
+    return sorted(rows.parent.glob(f"{glob.escape(rows.name)}{_WINDOWS}*.jsonl"))
+
+
 def parts(output: Path) -> list[Path]:
     """What the processes of a run left beside an output, whatever their number."""
-    return sorted(output.parent.glob(f"{glob.escape(output.name)}.part-*.jsonl"))
+    found = output.parent.glob(f"{glob.escape(output.name)}.part-*.jsonl")
+    return sorted(path for path in found if _WINDOWS not in path.name[len(output.name) :])
 
 
 def files_of(output: Path) -> list[Path]:
-    """All files of an output that exist: its rows, wherever they are, and the records of what made them."""
+    """All files of an output that exist: its rows, wherever they are, what made them, and windows without a row."""
     rows = [output, partial_path(output), *parts(output)]
-    return [path for path in (*rows, *map(record_path, rows)) if path.exists()]
+    windows = (path for place in rows for path in kept_files(place))
+    return [path for path in (*rows, *map(record_path, rows), *windows) if path.exists()]
 
 
 def require_new(output: Path) -> None:

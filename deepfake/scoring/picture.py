@@ -49,15 +49,16 @@ def draw(path: Path, title: str, row: Score, result: Result, curve: np.ndarray) 
     wave.add_collection(LineCollection(strokes_xy, colors=colours, linewidths=1.0))
     limit = float(loudness.max()) * 1.05 or 1.0
     wave.set(ylim=(-limit, limit), ylabel="waveform", yticks=[])
-    evidence.fill_between(seconds, row.threshold, chance, color="#dddddd", linewidth=0)
+    evidence.fill_between(
+        seconds, row.threshold, chance, where=chance >= row.threshold, interpolate=True, color="#f1c9cd", linewidth=0
+    )
     points = np.stack((seconds, chance), axis=1)
     pairs = np.stack((points[:-1], points[1:]), axis=1)
     evidence.add_collection(LineCollection(pairs, array=chance[:-1], cmap=_SCALE, norm=Normalize(0, 1), linewidths=2))
     evidence.axhline(row.threshold, color="black", linewidth=1, linestyle="--")
     evidence.annotate(
-        f"threshold {row.threshold:.2f}", (1.0, row.threshold), xycoords=("axes fraction", "data"),
-        xytext=(-4, 4), textcoords="offset points", ha="right", fontsize=9,
-        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
+        f"threshold\n{row.threshold:.2f}", (1.0, row.threshold), xycoords=("axes fraction", "data"),
+        xytext=(4, 0), textcoords="offset points", ha="left", va="center", fontsize=9,
     )  # fmt: skip
     evidence.set(ylim=(-0.02, 1.02), ylabel="P(fake), 0.5 s mean", xlim=(0, max(row.duration_s, BIN_S)))
     evidence.xaxis.set_major_formatter(FuncFormatter(lambda s, _: _clock(s, row.duration_s)))

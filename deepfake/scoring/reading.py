@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import soxr
@@ -19,7 +21,11 @@ from deepfake.audio.windows import SpeechTrack, Window, WindowCutter, in_pieces
 from deepfake.models.choices import MIN_DURATION_S
 from deepfake.scoring.audio_facts import AudioFacts
 
+if TYPE_CHECKING:
+    from deepfake.models.windows import WindowScore
+
 MIN_SPEECH_S = 0.25  # of a window; less is noise, silence or a click
+MIN_FAINT_SPEECH_S = 0.5  # by the second look, which is more easily mistaken
 _QUEUED_WINDOWS = 4  # of one file, decoded and waiting: 3.3 MB at 13 s
 
 
@@ -30,6 +36,9 @@ class NoSpeechError(AudioError):
 class SpeechWindows:
     """Samples in pieces of any size in, the windows with speech out, each as soon as all of it has been judged.
 
+    A recording in which nobody is heard is looked at again, more sensitively: until a window has speech, windows come
+    out as `faint` in which only that look hears some. They count where no other window has come by the end.
+
     Args:
         window, hop: in samples, see `WindowCutter`.
         track: hears what is pushed.
@@ -39,7 +48,7 @@ class SpeechWindows:
         self._cutter = WindowCutter(window, hop)
         self._track = track
         self._waiting: list[Window] = []  # for the end of a frame: which pieces come must not decide
-        self._found = False
+        self._found = self._found_faint = False
 
     def push(self, samples: np.ndarray) -> list[Window]:
         """Add float32 16 kHz samples of shape (samples,); the windows with speech that are complete by them."""
@@ -47,12 +56,15 @@ class SpeechWindows:
         self._waiting += self._cutter.push(samples)
         judged = [window for window in self._waiting if self._track.covers(window.stop)]
         del self._waiting[: len(judged)]
-        return self._speaking(judged, self._track)
+        return self._speaking(judged)
 
     def ahead(self) -> list[Window]:
         """What `finish` would give if the recording ended here; more may be pushed all the same."""
-        track = self._track.finished()
-        return [window for window in (*self._waiting, *self._cutter.last()) if _speaks(window, track)]
+        if self._track.samples < MIN_DURATION_S * SAMPLING_RATE:
+            return []
+        ahead = copy.copy(self)
+        ahead._track = self._track.finished()
+        return ahead._speaking([*self._waiting, *self._cutter.last()])
 
     def finish(self) -> list[Window]:
         """The windows with speech that the recording's end completes.
@@ -61,24 +73,38 @@ class SpeechWindows:
             AudioError: the recording is too short, or `no_speech`.
         """
         self._track.finish()
-        left = self._speaking([*self._waiting, *self._cutter.last()], self._track)
+        left = self._speaking([*self._waiting, *self._cutter.last()])
         duration_s = self._track.samples / SAMPLING_RATE
         if duration_s < MIN_DURATION_S:
             raise AudioError(f"too short: {duration_s:.3f} s, at least {MIN_DURATION_S} s are needed")
-        if not self._found:
+        if not self._found and self._found_faint:
+            self._track.accept_faint()
+        elif not self._found:
             heard_s = self._track.speech_s(0, self._track.samples)
             raise NoSpeechError(f"no_speech: {heard_s:.2f} s of speech found, at least {MIN_SPEECH_S} s are needed")
         return left
 
-    def _speaking(self, windows: list[Window], track: SpeechTrack) -> list[Window]:
-        speaking = [window for window in windows if _speaks(window, track)]
-        self._found = self._found or bool(speaking)
+    def _speaking(self, windows: list[Window]) -> list[Window]:
+        """Windows with speech; as long as there was none, those in which only the more sensitive look hears some."""
+        speaking = []
+        for window in windows:
+            if len(window.samples) < MIN_DURATION_S * SAMPLING_RATE:
+                continue
+            if self._track.speech_s(window.start, window.stop) >= MIN_SPEECH_S:
+                self._found = True
+                speaking.append(window)
+            elif not self._found and self._track.listen_again(window) >= MIN_FAINT_SPEECH_S:
+                self._found_faint = True
+                speaking.append(replace(window, faint=True))
         return speaking
 
 
-def _speaks(window: Window, track: SpeechTrack) -> bool:
-    long_enough = len(window.samples) >= MIN_DURATION_S * SAMPLING_RATE
-    return long_enough and track.speech_s(window.start, window.stop) >= MIN_SPEECH_S
+class KnownWindows(Protocol):
+    """Scores of a recording's windows that outlive this process; see `deepfake.scoring.kept.KeptWindows`."""
+
+    def get(self, window: Window) -> WindowScore | None: ...
+
+    def put(self, window: Window, score: WindowScore) -> None: ...
 
 
 @dataclass
@@ -98,6 +124,13 @@ class Reading:
     listener: Callable[[np.ndarray], None] | None = None
     facts: AudioFacts | None = None  # collects what makes the score less sure
     channel: int | None = None  # of a file: this one alone, counted from 0, in place of the mean of all
+    stated_s: float | None = None  # duration by the recording's header, known as soon as it is open
+    known: KnownWindows | None = None  # the windows that were scored before, and need not be scored again
+
+    @classmethod
+    def of(cls, source: Source | np.ndarray, speech_detection: str = "auto", **fields: Any) -> Reading:
+        """A recording that is read by the option of this name, see `deepfake.scoring.options.ScoringOptions`."""
+        return cls(source, track=SpeechTrack(speech_detection != "off"), **fields)
 
     @property
     def duration_s(self) -> float:
@@ -114,6 +147,7 @@ class Reading:
             yield from self._speaking([_resampled(self.source, self.sampling_rate)], window, hop)
             return
         with AudioReader(self.source, channel=self.channel, compare_channels=self.facts is not None) as reader:
+            self.stated_s = reader.info.stated_s
             blocks: Iterable[np.ndarray] = reader.blocks()
             if self.change is not None:
                 blocks = [self.change(np.concatenate(list(blocks)))]

@@ -23,7 +23,7 @@ _MODEL = ("model", "model_sha256")
 _TITLES = {
     "model_sha256": "model", "threshold": "threshold", "real_below": "lower threshold",
     "operating_point": "operating point", "precision": "precision", "layers": "layers", "backend": "backend",
-    "channels": "channels",
+    "channels": "channels", "speech_detection": "speech detection",
     "fake_class": "class that means fake", "window_s": "window_s", "hop_s": "hop_s", "version": "version",
 }  # fmt: skip
 
@@ -40,7 +40,7 @@ class Record:
         window_s, hop_s: how recordings are cut, in seconds.
         threshold, real_below: as probabilities, see `deepfake.scoring.decision.Decision`.
         operating_point: the one asked for; None: the threshold that is stored or was given.
-        precision, layers, channels: as in `deepfake.scoring.options.ScoringOptions`.
+        precision, layers, channels, speech_detection: as in `deepfake.scoring.options.ScoringOptions`.
         backend: what ran the model: torch, onnx or openvino.
     """
 
@@ -57,6 +57,7 @@ class Record:
     layers: int | None
     backend: str
     channels: str
+    speech_detection: str
 
     @classmethod
     def of(cls, detector: Detector) -> Record:
@@ -76,6 +77,7 @@ class Record:
             layers=options.layers,
             backend=detector.backend,
             channels=options.channels,
+            speech_detection=options.speech_detection,
         )
 
     @classmethod

@@ -43,8 +43,13 @@ class Score:
 
 
 def row_key(path: str, channel: int | str | None) -> str:
-    """The identity of a row: its path, and for one channel the channel behind a byte that no path holds."""
-    return path if channel in (None, "") else f"{path}\0{channel}"
+    """The identity of a row: its path as text, and for one channel the channel behind a byte that no path holds."""
+    return path_text(path) if channel in (None, "") else f"{path_text(path)}\0{channel}"
+
+
+def path_text(path: str) -> str:
+    """A path as text that every reader takes: a byte that is no UTF-8, such as 0xff, is written as \\udcff."""
+    return path.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 COLUMNS = tuple(field.name for field in fields(Score))

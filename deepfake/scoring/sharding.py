@@ -15,7 +15,7 @@ from deepfake.audio.remote import RemoteFile
 from deepfake.errors import UserError
 from deepfake.scoring.outputs import files_of, parts, record_path
 from deepfake.scoring.record import Record
-from deepfake.scoring.result import COLUMNS, Score, row_key
+from deepfake.scoring.result import COLUMNS, Score, path_text, row_key
 from deepfake.scoring.writers import ScoreWriter, read_rows
 
 Item = TypeVar("Item")
@@ -78,13 +78,13 @@ def join(output: Path, paths: Iterable[str]) -> None:
     Raises:
         UserError: the output cannot be written, or its parts were not made in the same way.
     """
-    rows: dict[str, dict[str, tuple[Path, int]]] = {}  # of each path, by their keys
+    rows: dict[str, dict[str, tuple[Path, int]]] = {}  # of each path as text, by their keys
     failed: set[str] = set()
     for part in parts(output):
         start = 0
         for row, stop in read_rows(part):
             key = row_key(row["path"], row["channel"])
-            of_file = rows.setdefault(row["path"], {})
+            of_file = rows.setdefault(path_text(row["path"]), {})
             if key not in of_file or key in failed:
                 of_file[key] = part, start
                 (failed.add if row["error"] else failed.discard)(key)
@@ -95,7 +95,7 @@ def join(output: Path, paths: Iterable[str]) -> None:
     files = {part: part.open("rb") for part in parts(output)}
     try:
         with ScoreWriter(output, resume=True, record=records[0] if records else None) as writer:
-            for path in itertools.chain(paths, rows):
+            for path in itertools.chain(map(path_text, paths), rows):
                 of_file = rows.get(path, {})
                 if len(of_file) > 1 and path in failed:  # what failed as a whole has its channels by now
                     of_file.pop(path, None)

@@ -10,6 +10,7 @@ import soxr
 from deepfake.audio.decode import SAMPLING_RATE, AudioError
 from deepfake.audio.windows import Window, in_pieces
 from deepfake.models.windows import WindowScore
+from deepfake.scoring.audio_facts import AudioWarning, warnings_of
 from deepfake.scoring.detector import Detector
 from deepfake.scoring.engine import Result
 from deepfake.scoring.reading import Reading, SpeechWindows
@@ -48,6 +49,7 @@ class StreamingDetector:
         name: to report the recording under.
         update_s: seconds of audio from one provisional verdict to the next, each for one more forward pass of the
             model; None: verdicts for complete windows only.
+        speech_detection: see `deepfake.scoring.options.ScoringOptions`; default: as the detector has it.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class StreamingDetector:
         *,
         name: str = "",
         update_s: float | None = 1.0,
+        speech_detection: str | None = None,
     ) -> None:
         self._detector = detector
         self._resampler = None
@@ -64,7 +67,7 @@ class StreamingDetector:
             self._resampler = soxr.ResampleStream(sampling_rate, SAMPLING_RATE, 1, dtype="float32", quality="HQ")
         plan = detector.plan
         self._most = plan.window
-        self._reading = Reading(name)
+        self._reading = Reading.of(name, speech_detection or detector.options.speech_detection)
         self._result = Result(self._reading)
         self._windows = SpeechWindows(plan.window, plan.hop, self._reading.track)
         self._update = None if update_s is None else round(update_s * SAMPLING_RATE)
@@ -75,6 +78,11 @@ class StreamingDetector:
     def heard_s(self) -> float:
         """Seconds of audio heard."""
         return self._reading.duration_s
+
+    @property
+    def warnings(self) -> tuple[AudioWarning, ...]:
+        """What is known by now of its speech that makes the score less sure."""
+        return warnings_of(None, self._reading.track)
 
     @property
     def speech_s(self) -> float:

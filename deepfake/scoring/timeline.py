@@ -46,6 +46,10 @@ class Timeline:
         self._padding = 0.0
         self._windows = 0
 
+    def emptied(self) -> Timeline:
+        """A new one of the same model."""
+        return Timeline(self._stride)
+
     def add(self, window: Window, score: WindowScore, finer: bool = False) -> None:
         """Add the frames of one scored window; one logit for all of it where the model gives no frames.
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from deepfake.errors import UserError
 from deepfake.scoring.engine import Result
-from deepfake.scoring.result import Score
+from deepfake.scoring.result import Score, path_text
 from deepfake.scoring.timeline import BIN_S, Segment, Timeline, segments
 from deepfake.scoring.timeline_page import TimelinePage
 from deepfake.text import fake_probability
@@ -52,7 +52,7 @@ class TimelineWriter:
                 ) from error
 
     def write(self, name: str, row: Score, result: Result) -> Path | None:
-        """Write the files of one scored recording; nothing for one with an error.
+        """Write the files of one scored recording; one with an error only has its place on the page.
 
         Args:
             name: a relative path with forward slashes, as `deepfake.audio.files.AudioFile.name`.
@@ -61,15 +61,29 @@ class TimelineWriter:
 
         Returns:
             the JSON file.
+
+        Raises:
+            UserError: the disk is full, or gone.
         """
+        try:
+            return self._write(name, row, result)
+        except OSError as error:
+            raise UserError(
+                f"cannot write --timeline {self.folder} any more ({error.strerror or error}); what was scored so far "
+                "is kept: make room, and go on with --resume"
+            ) from error
+
+    def _write(self, name: str, row: Score, result: Result) -> Path | None:
+        name = name if row.channel is None else f"{name}.channel{row.channel}"
         if row.error is not None or result.timeline is None:
+            self._page.fail(name, row)
             return None
-        stem = self._stem(name if row.channel is None else f"{name}.channel{row.channel}")
+        stem = self._stem(name)
         stem.parent.mkdir(parents=True, exist_ok=True)
         curve = result.timeline.smooth_logits(result.reading.track.flags)
         found = segments(curve, row.threshold)
         target = _beside(stem, ".json")
-        with target.open("w", encoding="utf-8", errors="surrogateescape") as file:
+        with target.open("w", encoding="utf-8") as file:
             _write_json(file, row, result, curve, found)
         _beside(stem, ".labels.txt").write_text("".join(_labels(found)), encoding="utf-8")
         _beside(stem, ".rttm").write_text("".join(_rttm(found, stem.name)), encoding="utf-8", errors="replace")
@@ -98,7 +112,7 @@ def _write_json(file: TextIO, row: Score, result: Result, curve: np.ndarray, fou
     """One object; the long lists in lines, so that ten hours are never one string in memory."""
     timeline: Timeline = result.timeline
     head = {
-        "path": row.path,
+        "path": path_text(row.path),
         "channel": row.channel,
         "fake_probability": row.fake_probability,
         "logit": result.logit,

@@ -43,7 +43,8 @@ def verdict(score: Score, decision: Decision, result: Result) -> str:
     if enough and decision.scale is not None:
         lines += _field("strength", short_strength(decision.scale.statement(result.logit)))
     lines += _field("windows", f"{agreeing} of {score.windows} agree; the highest has {score.max_window:.3f}")
-    lines += _field("recording", f"{score.duration_s:.1f} s, {speech_s:.1f} s of it speech")
+    held = f"{speech_s:.1f} s of it speech" if result.reading.track.detects else "all of it taken for speech"
+    lines += _field("recording", f"{score.duration_s:.1f} s, {held}")
     lines += _warned(score)
     return "\n".join([*lines, "", *textwrap.wrap(meaning(score, decision, enough), _WIDTH)])
 

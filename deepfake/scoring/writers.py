@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -16,10 +17,10 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from deepfake.errors import UserError
+from deepfake.errors import UserError, give_up_stdout
 from deepfake.scoring.outputs import files_of, output_kind, partial_path, record_path
 from deepfake.scoring.record import Record
-from deepfake.scoring.result import COLUMNS, Score, row_key
+from deepfake.scoring.result import COLUMNS, Score, path_text, row_key
 
 _PARQUET = pa.schema(
     [
@@ -37,7 +38,7 @@ _PARQUET = pa.schema(
     ]
 )
 _ROW_GROUP = 10_000
-_ENCODING = {"encoding": "utf-8", "errors": "surrogateescape"}  # file names need not be valid UTF-8
+_ENCODING = {"encoding": "utf-8", "errors": "surrogateescape"}  # what earlier versions wrote need not be valid UTF-8
 
 
 class ScoreWriter(AbstractContextManager):
@@ -70,7 +71,7 @@ class ScoreWriter(AbstractContextManager):
         self._file: BinaryIO | None = None
         try:
             if self._path is None:
-                print(_csv_line(COLUMNS), end="", flush=True)
+                _say(_csv_line(COLUMNS))
             else:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 if record is not None:
@@ -82,27 +83,53 @@ class ScoreWriter(AbstractContextManager):
             raise UserError(f"cannot write --output {path} ({error.strerror or error})") from error
 
     def write(self, score: Score) -> None:
-        """Add a row; what was written before survives whatever happens to this process."""
+        """Add a row; what was written before survives whatever happens to this process.
+
+        Raises:
+            UserError: the disk is full, or gone. The rows before are whole.
+        """
         row = asdict(score)
-        line = _csv_line(_csv_values(row)) if self._kind == "csv" else json.dumps(row, ensure_ascii=False) + "\n"
+        line = _csv_line(_csv_values(row)) if self._kind == "csv" else _json_line(row)
         if self._file is None:
-            sys.stdout.write(line)
-            sys.stdout.flush()
-        else:
-            self._file.write(line.encode(**_ENCODING))  # unbuffered: one system call a row
-            self.failed.pop(score.key, None)
-            self.failed.pop(score.path, None)  # a file that could not even be asked for its channels
+            _say(line)
+            return
+        self._append(line.encode("utf-8"))
+        self.failed.pop(score.key, None)
+        self.failed.pop(row_key(score.path, None), None)  # a file that could not even be asked for its channels
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._file is None:
             return
-        if kind is None:
-            for line in self.failed.values():
-                self._file.write(line)
-        self._file.close()
+        try:
+            if kind is None:
+                for line in self.failed.values():
+                    self._append(line)
+        finally:
+            self._file.close()
         if self._parquet is not None and kind is None:
-            write_parquet(self._path, self._parquet)
+            try:
+                write_parquet(self._path, self._parquet)
+            except OSError as error:
+                raise self._stopped(self._parquet, error) from error
             self._path.unlink()
+
+    def _append(self, line: bytes) -> None:
+        """One row, unbuffered and as a rule by one system call; a disk that is nearly full takes a part of it."""
+        try:
+            start = self._file.tell()
+            while line:
+                line = line[self._file.write(line) :]
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._file.truncate(start)
+            raise self._stopped(self._path, error) from error
+
+    @staticmethod
+    def _stopped(path: Path, error: OSError) -> UserError:
+        return UserError(
+            f"cannot write {path} any more ({error.strerror or error}); what was scored so far is kept: make room, and "
+            "go on with --resume"
+        )
 
     def _open(self, resume: bool) -> None:
         if resume and self._parquet is not None and self._parquet.exists() and not self._path.exists():
@@ -144,6 +171,17 @@ class ScoreWriter(AbstractContextManager):
             kept = new.tell()
         os.replace(unfinished, self._path)
         return kept
+
+
+def _say(line: str) -> None:
+    try:
+        sys.stdout.write(line)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads has enough
+        raise
+    except OSError as error:
+        give_up_stdout()
+        raise UserError(f"cannot write to the screen or pipe ({error.strerror or error})") from error
 
 
 def _keep_record(path: Path, resume: bool, record: Record) -> None:
@@ -213,7 +251,7 @@ def write_parquet(rows: Path, path: Path) -> None:
     with pq.ParquetWriter(unfinished, _PARQUET) as writer:
         group: list[dict[str, Any]] = []
         for row, _ in read_rows(rows):
-            row["path"] = row["path"].encode(**_ENCODING).decode("utf-8", "replace")
+            row["path"] = path_text(row["path"])
             group.append(row)
             if len(group) == _ROW_GROUP:
                 writer.write_table(pa.Table.from_pylist(group, schema=_PARQUET))
@@ -265,8 +303,14 @@ def _json_row(text: str) -> dict[str, Any] | None:
 
 
 def _csv_values(row: dict[str, Any]) -> list[Any]:
-    row = row | {"warnings": "; ".join(row["warnings"])}
+    row = row | {"path": path_text(row["path"]), "warnings": "; ".join(row["warnings"])}
     return ["" if row[column] is None else row[column] for column in COLUMNS]
+
+
+def _json_line(row: dict[str, Any]) -> str:
+    """JSON itself has escapes for bytes of a path that are no UTF-8: reading gives the very path."""
+    odd = row["path"] != path_text(row["path"])
+    return json.dumps(row, ensure_ascii=odd) + "\n"
 
 
 def _csv_line(values: Any) -> str:

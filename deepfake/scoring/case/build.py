@@ -104,7 +104,8 @@ def instrument(detector: Detector) -> Instrument:
     """The detector and the software, without a place on this machine. Reads all weights once."""
     made, options = Record.of(detector), detector.options
     folder = Path(made.model)
-    told = {name: getattr(options, name) for name in ("precision", "channels", "layers", "timeline_window_s")}
+    names = ("precision", "channels", "speech_detection", "layers", "timeline_window_s")
+    told = {name: getattr(options, name) for name in names}
     # What runs without PyTorch runs on the processor.
     told |= {"backend": detector.backend, "device": str(getattr(detector.checkpoint.model, "device", "cpu"))}
     software = {"speech-deepfake-detection": project_version(), "python": platform.python_version()}

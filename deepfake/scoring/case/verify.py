@@ -77,6 +77,7 @@ def _as_stated(stated: Case, options: ScoringOptions) -> ScoringOptions:
         precision=told.get("precision", options.precision),
         backend=told.get("backend", options.backend),
         channels=told.get("channels", options.channels),
+        speech_detection=told.get("speech_detection", options.speech_detection),
         layers=int(told["layers"]) if "layers" in told else None,
         timeline_window_s=float(told.get("timeline_window_s", options.timeline_window_s)),
     )
