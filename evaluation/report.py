@@ -102,7 +102,7 @@ def draw(report: Report, folder: Path) -> list[Path]:
     seen = None
     if report.audit is not None and report.audit.training_generators:
         seen = frozenset(report.audit.training_generators)
-    stated = first.statements
+    tippett = first.series.tippett
     moved = [(name, found.transfer) for name, found in sets.items() if found.transfer is not None]
     logged = report.training if report.training and report.training.history else None
     wanted: list[tuple[str, bool, Any]] = [
@@ -113,7 +113,7 @@ def draw(report: Report, folder: Path) -> list[Path]:
         ("confusion_matrix", True, lambda axes: figures.confusion(axes, first)),
         ("score_histogram", True, lambda axes: figures.histogram(axes, first, threshold)),
         ("reliability", first.series.reliability is not None, lambda axes: figures.reliability(axes, first)),
-        ("likelihood_ratios", stated is not None, lambda axes: figures.tippett(axes, stated.tippett)),
+        ("likelihood_ratios", tippett is not None, lambda axes: figures.tippett(axes, tippett)),
         ("generators", "generator" in first.breakdowns, lambda axes: figures.generators(axes, first, seen)),
         ("training_history", logged is not None, lambda axes: figures.history(axes, logged)),
     ]

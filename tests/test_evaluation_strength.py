@@ -13,7 +13,7 @@ from conftest import RECORDINGS, ROOT
 from deepfake.audio.files import AudioFile
 from deepfake.judging.clips import ScoredClips
 from deepfake.judging.codec import from_json, to_json
-from deepfake.judging.judge import Judge, measure_set
+from deepfake.judging.judge import Judge, drawn, measure_set
 from deepfake.judging.record import OUT_OF_DOMAIN, TEST, JudgedSet, Threshold
 from deepfake.judging.report import REPORT, System, read_report
 from deepfake.judging.statements import statements
@@ -123,9 +123,11 @@ def test_what_is_said_of_a_set_counts_its_clips_and_those_it_would_mislead(tmp_p
     # Calibrated ratios of t or more favour the wrong side in at most 1 / t of the cases.
     strong = sum(b.real for b in found.bands if b.favours == "fake" and b.strength != "weak")
     assert strong / 500 <= 1 / 10
-    assert found.tippett.real[0] == found.tippett.fake[0] == 1.0
-    assert all(a <= b for a, b in zip(found.tippett.real, found.tippett.fake, strict=True) if b > 0.05)
     judge = Judge(Threshold(0.0, "fake_logit", "", "validation"), decisions)
+    tippett = drawn(fresh, judge).tippett
+    assert tippett.real[0] == tippett.fake[0] == 1.0
+    assert all(a <= b for a, b in zip(tippett.real, tippett.fake, strict=True) if b > 0.05)
+    assert 10**tippett.high == pytest.approx(math.exp(found.limits.highest))
     judged = measure_set(fresh, judge, TEST, 20)
     assert from_json(JudgedSet, json.loads(json.dumps(to_json(judged)))) == judged
     for name in ("cllr", "brier_calibrated", "ece_calibrated"):

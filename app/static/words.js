@@ -1,7 +1,7 @@
 // Numbers and verdicts in words.
 
 export const NAMES = {
-  stored: "the stored threshold", given: "the threshold this server was started with", default: "as measured on a set of its own", unfitted: "no threshold is stored, so one half", balanced_accuracy: "best balance of both errors", eer: "equal error rates",
+  stored: "the stored threshold", given: "the threshold this server was started with", default: "the detector’s own threshold", unfitted: "no threshold is stored, so one half", balanced_accuracy: "best balance of both errors", eer: "equal error rates",
   "fpr_0.05": "at most 5 % false alarms", "fpr_0.01": "at most 1 % false alarms", "fpr_0.001": "at most 0.1 % false alarms",
   bayes: "least expected cost", abstain: "may answer “cannot tell”",
 };

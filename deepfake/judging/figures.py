@@ -16,7 +16,7 @@ from scipy.special import ndtri
 
 from deepfake.judging.record import JudgedSet, Threshold
 from deepfake.judging.report import History, StressRecord
-from deepfake.judging.statements import Tippett
+from deepfake.judging.series import Tippett
 from deepfake.judging.transfer import Transfer
 from deepfake.pages.style import CURVES, FAILING, FAKE, GRID, INK, MUTED, REAL, STYLE
 

@@ -153,7 +153,9 @@ def drawn(clips: ScoredClips, judge: Judge) -> Series:
     """The points of a set's pictures."""
     calibrated = judge.calibrated(clips)
     own = judge.probabilities(clips.scores) if judge.decisions is None else None
-    return series(clips, judge.threshold.value, own if calibrated is None else calibrated, calibrated is not None)
+    return series(
+        clips, judge.threshold.value, own if calibrated is None else calibrated, calibrated is not None, judge.scale
+    )
 
 
 def estimates(

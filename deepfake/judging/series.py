@@ -10,8 +10,10 @@ from deepfake.judging.clips import ScoredClips
 from deepfake.metrics.checks import FloatArray
 from deepfake.metrics.curves import roc_counts
 from deepfake.metrics.intervals import Estimate, binomial_interval
+from deepfake.metrics.strength import EvidenceScale
 
 MOST_POINTS = 400
+TIPPETT_POINTS = 200
 HISTOGRAM_BINS = 40
 RELIABILITY_BINS = 10
 
@@ -59,6 +61,20 @@ class Reliability:
 
 
 @dataclass(frozen=True)
+class Tippett:
+    """Shares of the clips of a class whose ratio is `log10_lr` or more, at rising ratios; none of them is capped.
+
+    low, high: log10 of the limits within which anything is said.
+    """
+
+    log10_lr: tuple[float, ...]
+    real: tuple[float, ...]
+    fake: tuple[float, ...]
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Series:
     """The points that pictures are drawn from; None where one class is missing."""
 
@@ -66,15 +82,23 @@ class Series:
     precision_recall: PrecisionRecall | None
     histogram: Histogram
     reliability: Reliability | None
+    tippett: Tippett | None = None
 
 
-def series(clips: ScoredClips, threshold: float, probabilities: FloatArray | None, calibrated: bool) -> Series:
+def series(
+    clips: ScoredClips,
+    threshold: float,
+    probabilities: FloatArray | None,
+    calibrated: bool,
+    scale: EvidenceScale | None = None,
+) -> Series:
     """ROC, precision and recall, histogram of scores, and reliability.
 
     Args:
         threshold: in the unit of the scores.
         probabilities: P(fake) of each clip, shape (clips,), for the reliability; None where the scores give none.
         calibrated: whether they are those of a stored calibration, at the share of fakes in this set.
+        scale: from scores to likelihood ratios; None where they give none.
     """
     both = 0 < clips.labels.sum() < len(clips)
     return Series(
@@ -82,6 +106,7 @@ def series(clips: ScoredClips, threshold: float, probabilities: FloatArray | Non
         precision_recall=_precision_recall(clips) if both else None,
         histogram=_histogram(clips, threshold),
         reliability=_reliability(clips, probabilities, calibrated) if both and probabilities is not None else None,
+        tippett=_tippett(clips, scale) if both and scale is not None else None,
     )
 
 
@@ -123,3 +148,14 @@ def _reliability(clips: ScoredClips, p: FloatArray, calibrated: bool) -> Reliabi
         n, fake = int(mine.sum()), int(clips.labels[mine].sum())
         bins.append(ReliabilityBin(float(p[mine].mean()), n, binomial_interval(fake, n)))
     return Reliability(calibrated, tuple(bins))
+
+
+def _tippett(clips: ScoredClips, scale: EvidenceScale) -> Tippett:
+    llr, limits = scale.calibration.llr(clips.scores), scale.limits
+    places = np.linspace(float(llr.min()), float(llr.max()), TIPPETT_POINTS)
+    shares = []
+    for label in (0, 1):
+        mine = np.sort(llr[clips.labels == label])
+        shares.append(tuple((1 - np.searchsorted(mine, places, "left") / mine.size).tolist()))
+    to_log10 = 1 / np.log(10)
+    return Tippett(tuple((places * to_log10).tolist()), *shares, limits.lowest * to_log10, limits.highest * to_log10)

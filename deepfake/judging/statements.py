@@ -12,8 +12,6 @@ from deepfake.metrics.intervals import Estimate
 from deepfake.metrics.rates import group_rate
 from deepfake.metrics.strength import NO_SUPPORT, SCALE, EvidenceScale, Limits, fit_limits
 
-_MOST_POINTS = 200
-
 
 @dataclass(frozen=True)
 class Band:
@@ -31,20 +29,6 @@ class Band:
 
 
 @dataclass(frozen=True)
-class Tippett:
-    """Shares of the clips of a class whose ratio is `log10_lr` or more, at rising ratios; none of them is capped.
-
-    low, high: log10 of the limits within which anything is said.
-    """
-
-    log10_lr: tuple[float, ...]
-    real: tuple[float, ...]
-    fake: tuple[float, ...]
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
 class Statements:
     """Everything that would be said of the clips of a set.
 
@@ -54,7 +38,6 @@ class Statements:
         bands: from the strongest support for human speech to the strongest for synthesis, those that can occur.
         misleading_real: share of human clips with support for synthesis, of any strength.
         misleading_fake: share of fakes with support for human speech.
-        tippett: for the picture.
     """
 
     limits: Limits
@@ -62,7 +45,6 @@ class Statements:
     bands: tuple[Band, ...]
     misleading_real: Estimate
     misleading_fake: Estimate
-    tippett: Tippett
 
 
 def statements(clips: ScoredClips, scale: EvidenceScale) -> Statements:
@@ -82,7 +64,6 @@ def statements(clips: ScoredClips, scale: EvidenceScale) -> Statements:
         ),
         misleading_real=group_rate(side[real] == 1, codes[real], 0),
         misleading_fake=group_rate(side[fake] == -1, codes[fake], 1),
-        tippett=_tippett(llr, clips.labels, scale.limits),
     )
 
 
@@ -96,13 +77,3 @@ def _bands(limits: Limits, capped: FloatArray) -> tuple[list[tuple[str | None, s
     names += [(None, NO_SUPPORT), *(("fake", word) for word in words[:above])]
     of_clip = below + np.searchsorted(edges[:above], capped, "right") - np.searchsorted(edges[:below], -capped, "right")
     return names, of_clip
-
-
-def _tippett(llr: FloatArray, labels: np.ndarray, limits: Limits) -> Tippett:
-    places = np.linspace(float(llr.min()), float(llr.max()), _MOST_POINTS)
-    shares = []
-    for label in (0, 1):
-        mine = np.sort(llr[labels == label])
-        shares.append(tuple((1 - np.searchsorted(mine, places, "left") / mine.size).tolist()))
-    to_log10 = 1 / np.log(10)
-    return Tippett(tuple((places * to_log10).tolist()), *shares, limits.lowest * to_log10, limits.highest * to_log10)
