@@ -10,22 +10,20 @@ import numpy as np
 from deepfake.metrics.checks import FloatArray, IntArray
 from deepfake.metrics.resampling import GroupDesign, Reweighted, weighted_metrics
 
-# Groups left out per stratum; more would refine only a weight between the strata, and of thousands fewer do.
-MOST_LEFT_OUT, OF_MANY, MANY_GROUPS = 500, 200, 5000
+MOST_LEFT_OUT = 500  # groups left out per stratum; more would refine only a weight between the strata
 
 
 def leave_one_out(
     ranked: Reweighted, design: GroupDesign, metrics: tuple[str, ...], rng: np.random.Generator
 ) -> tuple[FloatArray, ...]:
-    """Metrics without one group at a time, per stratum: shape (groups, len(metrics)) each.
+    """Metrics without one group at a time, per stratum: shape (min(groups, 500), len(metrics)) each.
 
-    A stratum of more than 500 groups is sampled: 500 of them, and 200 where there are more than 5,000.
+    A stratum of more than 500 groups is sampled.
     """
     weights = np.ones(design.n_groups, dtype=np.int64)
     result = []
     for stratum in design.strata:
-        most = OF_MANY if stratum.size > MANY_GROUPS else MOST_LEFT_OUT
-        chosen = stratum if stratum.size <= most else rng.choice(stratum, most, replace=False)
+        chosen = stratum if stratum.size <= MOST_LEFT_OUT else rng.choice(stratum, MOST_LEFT_OUT, replace=False)
         rows = []
         for group in chosen:
             weights[group] = 0
