@@ -252,11 +252,11 @@ def simulate(model: Model, assumed: Assumed, workers: int, runs: int, seed: int 
     """One event after another: batches are listed, given to the worker that is free next, and taken in by the leader.
 
     Args:
-        workers: in all; each run has its share of them and of the files.
-        runs: with a leading process and a list of files each. They are alike, so that one is simulated.
+        workers: of each run.
+        runs: one after the other, over a share of the files each. They are alike, so that one is simulated.
     """
     chance = np.random.default_rng(seed)
-    files, workers_here = assumed.files // runs, max(1, workers // runs)
+    files, workers_here = assumed.files // runs, workers
     together = max(1, files // (_BATCH * _MOST_BATCHES))
     batch = _BATCH * together
     count = files // batch
@@ -300,12 +300,12 @@ def simulate(model: Model, assumed: Assumed, workers: int, runs: int, seed: int 
         again.append(need - (until_failure - lost_here) / speed[index])
         heapq.heappush(events, (begin + until_failure + assumed.restart_s + model.start_s, index, None))
     end = leader_free
-    hours = (end + files * model.join_s) / 3600
+    hours = runs * (end + files * model.join_s) / 3600
     return Outcome(
         workers=workers, runs=runs, hours=hours, worker_hours=end / 3600 * workers_here * runs,
         busy=busy / (end * workers_here), failures=failures * runs, lost_share=lost / busy, tail_s=end - last_given,
         leader_busy=count * leader_s / end, leader_gb=files * model.list_bytes / 1e9,
-        join_h=files * model.join_s / 3600,
+        join_h=runs * files * model.join_s / 3600,
     )  # fmt: skip
 
 
@@ -343,7 +343,7 @@ def main() -> None:
     else:
         model = Model(**json.loads(arguments.model.read_text()))
         assumed = Assumed(**{one.name: getattr(arguments, one.name) for one in fields(Assumed)})
-        pairs = [(w, runs) for w in arguments.workers for runs in arguments.runs if runs <= w or runs == 1]
+        pairs = [(workers, runs) for workers in arguments.workers for runs in arguments.runs]
         outcomes = [asdict(simulate(model, assumed, *pair)) for pair in pairs]
         results = {"assumed": asdict(assumed), "outcomes": outcomes}
     print(json.dumps(results, indent=2))
