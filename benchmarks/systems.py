@@ -27,6 +27,7 @@ from benchmarks.systems_speed import kept, realtime, seconds_per_epoch
 from benchmarks.systems_table import draw_table, markdown
 from deepfake.audio.files import find_audio_files
 from deepfake.errors import EXIT_SOME_FAILED, UserError, run_command
+from deepfake.judging.codec import to_json
 from deepfake.judging.run import RESULTS, read_run
 from deepfake.scoring.clips import score_clips
 from deepfake.scoring.detector import Detector
@@ -65,7 +66,7 @@ def compare(arguments: argparse.Namespace) -> int:
         rows.append(_reference(model, test, seen, output, arguments.retime))
         _say(rows[-1].summary())
     facts = _facts(arguments, dataset)
-    values = {**facts, "rows": [row.to_dict() for row in rows]}
+    values = {**facts, "rows": [to_json(row) for row in rows]}
     (output / "systems.json").write_text(json.dumps(values, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     text = markdown(rows, facts)
     (output / "systems.md").write_text(text, encoding="utf-8")

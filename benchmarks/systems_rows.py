@@ -12,7 +12,6 @@ import numpy as np
 from datasets import Dataset
 
 from deepfake.judging.clips import FACTS, ScoredClips
-from deepfake.judging.codec import to_json
 from deepfake.judging.judge import Judge, estimates
 from deepfake.judging.run import RunRecord
 from deepfake.metrics.intervals import Estimate
@@ -55,10 +54,6 @@ class Row:
     over_constant: dict[str, Estimate] = field(default_factory=dict)
     generators: dict[str, Fakes] = field(default_factory=dict)
     error: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return to_json(self)
 
     def summary(self) -> str:
         """One line for a terminal."""

@@ -33,7 +33,7 @@ from deepfake.scoring.command import execute
 from infer import Detector
 
 STORE = b"jumb\x00\x00\x00\x29jumdc2pa\x00\x11\x00\x10\x80\x00\x00\xaa\x00\x38\x9b\x71\x03c2pa\x00"
-CLAIM = b"\xa1\x6fclaim_generator\x6fVoice Maker/1.2\x71digitalSourceType\x76trainedAlgorithmicMedia"
+CLAIM = b"\xa1\x6fclaim_generator\x6fVoice Maker/1.2\x71digitalSourceType\x77trainedAlgorithmicMedia"
 
 
 @pytest.fixture(scope="module")

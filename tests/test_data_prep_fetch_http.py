@@ -232,8 +232,9 @@ def test_ctrl_c_ends_at_once_and_says_how_to_go_on(pages, tmp_path):
         words = [listed, "--output", tmp_path / "out", "--base-url", server.url, "--workers", "1"]
         command = [sys.executable, "-m", "data_prep", "fetch", *map(str, words)]
         process = subprocess.Popen(
-            command, cwd=ROOT, env=ENVIRONMENT | {"NO_PROXY": "127.0.0.1"}, stderr=subprocess.PIPE, text=True
-        )
+            command, cwd=ROOT, env=ENVIRONMENT | {"NO_PROXY": "127.0.0.1"}, stderr=subprocess.PIPE, text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background ignore it
+        )  # fmt: skip
         limit = time.monotonic() + 60
         while time.monotonic() < limit and not server.times(NAMES[1]):
             time.sleep(0.02)

@@ -35,6 +35,8 @@ RECORD = Record("1.0", "here", "ab" * 32, "fake", 13.0, 6.5, 0.4, 0.4, None, "fp
 KILLED_AND_RESUMED = """
     import os, pathlib, signal, sys, time
     import infer, deepfake.models.forward as forward, deepfake.scoring.command
+    import deepfake.architectures.baselines, deepfake.models.layers, deepfake.models.precision
+    from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
     from deepfake.scoring.outputs import kept_files
     folder, options = pathlib.Path(sys.argv[1]), sys.argv[2:]
     score_batch = forward.TorchForward.__call__

@@ -198,7 +198,10 @@ def test_summary_counts_by_kind() -> None:
 # Forks before torch computes anything, so that twenty runs pay for the imports once.
 KILLER = """
     import os, pathlib, random, signal, sys, time
-    import infer, deepfake.scoring.command
+    import infer, deepfake.scoring.command, deepfake.models.precision, deepfake.models.layers
+    import deepfake.architectures.baselines, deepfake.architectures.compact, transformers.models.auto.modeling_auto
+    import transformers.models.wav2vec2.modeling_wav2vec2, onnxruntime
+    from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
     output, growing, kills = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), int(sys.argv[3])
     options, dice, killed = sys.argv[4:], random.Random(5), 0
     for attempt in range(200):

@@ -175,9 +175,17 @@ def _marks(tags: Iterable[tuple[str, str, str]], structure: Structure) -> Examin
         f"{name} in {tag} ({place})" for place, tag, value in tags for name in _named((*_MARKS, *_GENERATORS), value)
     ]
     if structure.credentials is not None:
-        text = structure.credentials.decode("latin-1")
+        text = "\n".join((structure.credentials.decode("latin-1"), *_short_texts(structure.credentials)))
         found += [f"{name} in the content credentials" for name in _named((*_MARKS, *_GENERATORS), text)]
     return Examined("marks of synthesis in the metadata", "; ".join(dict.fromkeys(found)) or None, TRACE)
+
+
+def _short_texts(store: bytes) -> Iterator[str]:
+    """What may be CBOR texts of up to 23 bytes: the byte before them is their length, and often looks like a letter."""
+    for start in range(1, len(store)):
+        text = store[start : start + store[start - 1] - 0x60] if 0x63 <= store[start - 1] <= 0x77 else b""
+        if text.isascii() and text.decode("ascii").isprintable():
+            yield text.decode("ascii")
 
 
 def _named(names: Iterable[str], text: str) -> list[str]:
