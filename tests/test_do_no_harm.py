@@ -40,7 +40,8 @@ def test_harm_done_elsewhere_is_measured_and_warned_of(dataset_dir: Path, tmp_pa
     output = tmp_path / "out"
     done = launch_training(
         output, "--config", "configs/demo.yaml", "--dataset", lies, "--max_duration_s", "3",
-        "--learning_rate", "2e-2", "--num_train_epochs", "2", "--ood_dataset", tmp_path / "elsewhere", dataset_dir,
+        "--learning_rate", "2e-2", "--max_steps", "6", "--eval_strategy", "steps", "--eval_steps", "6",
+        "--save_strategy", "steps", "--save_steps", "6", "--ood_dataset", tmp_path / "elsewhere", dataset_dir,
     )  # fmt: skip
     judgement = read_run(output / "results.json").judgement
     after, before = (sets["elsewhere"].value("roc_auc") for sets in (judgement.sets, judgement.base.sets))

@@ -195,7 +195,7 @@ def test_summary_counts_by_kind() -> None:
     assert "errors: 2 × too short, 1 × N of N packets are corrupt" in summary.text()
 
 
-# Forks before torch computes anything, so that twenty runs pay for the imports once.
+# Forks before torch computes anything, so that ten runs pay for the imports once.
 KILLER = """
     import os, pathlib, random, signal, sys, time
     import infer, deepfake.scoring.command, deepfake.models.precision, deepfake.models.layers
@@ -229,7 +229,7 @@ KILLER = """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "kills"), [("csv", 20), ("parquet", 5)])
+@pytest.mark.parametrize(("kind", "kills"), [("csv", 10), ("parquet", 3)])
 def test_killed_at_random_no_row_is_lost_or_doubled(
     kind: str, kills: int, speech: np.ndarray, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
