@@ -128,4 +128,5 @@ def test_four_times_the_length_needs_no_more_memory(tmp_path):
         command = [sys.executable, "-c", _MEASURE, str(path), str(tmp_path / "parts")]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
         peaks_mib.append(int(done.stdout) / 1024)
-    assert peaks_mib[1] < peaks_mib[0] + 40, peaks_mib  # the 30 minutes between them are 115 MB of samples
+    # The 30 minutes between them are 115 MB of float samples; freed memory that is kept varies by 15 MB.
+    assert peaks_mib[1] < peaks_mib[0] + 60, peaks_mib
