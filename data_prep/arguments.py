@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 from data_prep.chunks import ChunkingOptions
 from data_prep.equalise import STEPS, EqualiseOptions
 from deepfake.cluster import add_cluster_arguments
+from deepfake.launch import usable_cores
 
 # The names of `data_prep.layouts.LAYOUT_NAMES` (a test compares them): importing it here would cost every worker.
 _LAYOUTS = (
@@ -33,7 +33,7 @@ def add_build_arguments(build: argparse.ArgumentParser) -> None:
     build.add_argument(
         "--workers",
         type=int,
-        default=_cpus(),
+        default=usable_cores(),
         metavar="N",
         help="processes (default: one per CPU); same result with any",
     )
@@ -165,10 +165,6 @@ def _add_splits(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def _cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def add_fetch_arguments(fetch: argparse.ArgumentParser) -> None:
     """Add everything that `fetch` understands."""
     fetch.add_argument("clips", type=Path, metavar="LIST", help="a list of clips, e.g. corpora/pages.csv")
@@ -180,7 +176,7 @@ def add_fetch_arguments(fetch: argparse.ArgumentParser) -> None:
         help="read local copies at DIR/OWNER+NAME, git directories or folders that hold one, and ask no server",
     )
     fetch.add_argument(
-        "--workers", type=int, default=_cpus(), metavar="N", help="processes that decode (default: one per CPU)"
+        "--workers", type=int, default=usable_cores(), metavar="N", help="processes that decode (default: one per CPU)"
     )
     server = fetch.add_argument_group("server")
     server.add_argument(

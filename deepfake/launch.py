@@ -9,6 +9,11 @@ from collections.abc import Mapping, Sequence
 from deepfake.errors import UserError
 
 
+def usable_cores() -> int:
+    """How many CPU cores this process may use, at least one."""
+    return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
 def start_all_processes(environment: Mapping[str, str] = os.environ) -> None:
     """Replace this process by torchrun when accelerate was asked for several processes but started one.
 

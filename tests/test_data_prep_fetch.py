@@ -353,7 +353,7 @@ def test_the_options_on_the_command_line_have_the_defaults_of_the_library():
     asked = _parser().parse_args(["fetch", "l.csv", "--output", "o"])
     assert (asked.edge_silence_s, asked.level_dbfs, asked.bits) == tuple(vars(Treatment()).values())
     assert (asked.base_url, asked.connections) == (HttpOptions().base_url, HttpOptions().connections)
-    assert asked.workers == arguments._cpus()
+    assert asked.workers == arguments.usable_cores()
 
 
 @pytest.fixture(scope="module")

@@ -78,6 +78,31 @@ class Checkpoint:
     stored: dict[str, Any] = field(default_factory=dict)  # the config's `detector` entry
     name: str = ""  # the folder or Hub id
 
+    @classmethod
+    def of(
+        cls,
+        model: PreTrainedModel | PortableModel,
+        extractor: FeatureExtractionMixin | RawSamples,
+        name: str,
+        fake_label: str | None,
+    ) -> Checkpoint:
+        """A loaded model with what its config says of scoring.
+
+        Raises:
+            UserError: the names of its classes do not say which one means fake.
+        """
+        stored = getattr(model.config, "detector", None) or {}
+        return cls(
+            model=model,
+            extractor=extractor,
+            fake_index=fake_index(model.config.id2label, fake_label),
+            threshold=stored.get("threshold"),
+            window_s=float(stored.get("window_s", 13.0)),
+            hop_s=float(stored.get("hop_s", 6.5)),
+            stored=stored,
+            name=name,
+        )
+
 
 def load_checkpoint(name: str, device: str, fake_label: str | None = None, layers: int | None = None) -> Checkpoint:
     """Load a folder or Hub id in float32 and evaluation mode; only its first `layers` encoder layers, when given.
@@ -112,17 +137,7 @@ def load_checkpoint(name: str, device: str, fake_label: str | None = None, layer
         raise UserError(f"{name} expects audio at {extractor.sampling_rate} Hz; only {SAMPLING_RATE} Hz is supported")
     if layers is not None:
         keep_layers(model, layers)
-    stored = getattr(model.config, "detector", None) or {}
-    return Checkpoint(
-        model=model.eval().to(device),
-        extractor=extractor,
-        fake_index=fake_index(model.config.id2label, fake_label),
-        threshold=stored.get("threshold"),
-        window_s=float(stored.get("window_s", 13.0)),
-        hop_s=float(stored.get("hop_s", 6.5)),
-        stored=stored,
-        name=name,
-    )
+    return Checkpoint.of(model.eval().to(device), extractor, name, fake_label)
 
 
 def _torch_for(device: str) -> ModuleType:

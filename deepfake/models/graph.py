@@ -45,24 +45,14 @@ def has_graph(folder: Path) -> bool:
     return (folder / EXPORTED["onnx"]).is_file() and (folder / WEIGHTS).is_file()
 
 
-def fits(layout: str | None, folder: Path) -> bool:
-    """Whether the weights in `folder` lie where a graph expects them.
-
-    Args:
-        layout: of the graph, see `layout_in`; None for an exported model that holds its weights itself.
-        folder: with the weights.
-    """
-    if layout is None:
-        return False
+def fits(metadata: dict[str, str], folder: Path) -> bool:
+    """Whether the weights in `folder` lie where an ONNX file with this metadata expects them; one that holds its
+    weights itself always fits."""
+    layout = metadata.get(_LAYOUT)
     try:
-        return layout == _layout_of(folder / WEIGHTS)
+        return layout is None or layout == _layout_of(folder / WEIGHTS)
     except (OSError, struct.error):
         return False
-
-
-def layout_in(metadata: dict[str, str]) -> str | None:
-    """The layout that a graph was made for, from the metadata of its ONNX file."""
-    return metadata.get(_LAYOUT)
 
 
 def parameters_in(folder: Path) -> int:

@@ -18,14 +18,14 @@ import numpy as np
 
 from deepfake.audio.decode import SAMPLING_RATE
 from deepfake.errors import UserError
-from deepfake.labels import fake_index
+from deepfake.launch import usable_cores
 from deepfake.models import graph
 from deepfake.models.checkpoint import Checkpoint, PortableModel, RawSamples
 from deepfake.models.choices import CLIP_BY_CLIP, EXPORTED
 from deepfake.models.windows import WindowScore
 
 if TYPE_CHECKING:
-    from transformers import FeatureExtractionMixin, PreTrainedConfig
+    from transformers import FeatureExtractionMixin
 
 
 class MisfitError(UserError):
@@ -55,7 +55,7 @@ class PortableForward:
             clips = compiled.input(0).partial_shape[0]
             self._one_clip = clips.is_static and clips.get_length() == 1
             self._run = lambda batch: list(compiled([batch]).values())
-        self._threads = ThreadPoolExecutor(usable_cores()) if model.backend == "onnx" and model.any_lengths else None
+        self._threads = ThreadPoolExecutor(_threads()) if model.backend == "onnx" and model.any_lengths else None
 
     def __call__(self, waveforms: Sequence[np.ndarray]) -> list[WindowScore]:
         if self._one_clip and len(waveforms) > 1:
@@ -97,19 +97,16 @@ def _onnx(path: Path, one_thread: bool) -> tuple[bool, Callable[[np.ndarray], li
         if not graph.has_graph(path.parent):
             raise
         raise MisfitError(f"{path} cannot be read with the weights beside it ({str(error).splitlines()[0]})") from error
-    layout = graph.layout_in(session.get_modelmeta().custom_metadata_map)
-    if layout is not None and not graph.fits(layout, path.parent):
+    if not graph.fits(session.get_modelmeta().custom_metadata_map, path.parent):
         raise MisfitError(f"{path} was made for other weights than {graph.WEIGHTS} beside it")
     (values,) = session.get_inputs()
     return values.shape[0] == 1, lambda batch: session.run(None, {values.name: batch})
 
 
-def usable_cores() -> int:
-    """As many as this process may use, or as OMP_NUM_THREADS says."""
+def _threads() -> int:
+    """As many as OMP_NUM_THREADS says, or one a core."""
     told = os.environ.get("OMP_NUM_THREADS", "")
-    if told.isdigit() and int(told) > 0:
-        return int(told)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return int(told) if told.isdigit() and int(told) > 0 else usable_cores()
 
 
 def runs_as_graph(name: str, device: str | None) -> bool:
@@ -119,7 +116,7 @@ def runs_as_graph(name: str, device: str | None) -> bool:
         name: folder, or Hub id.
         device: asked for; None: CUDA is preferred where there is any.
     """
-    if not graph.has_graph(Path(name)) or not _takes_raw_samples(Path(name)):
+    if not graph.has_graph(Path(name)) or _plain_config(Path(name)) is None:
         return False
     return device == "cpu" or (device is None and not _has_cuda())
 
@@ -145,44 +142,31 @@ def load_portable(name: str, backend: str, fake_label: str | None = None) -> Che
         raise UserError(
             f"{name} has no {EXPORTED[backend]}; make it with: infer.py --model MODEL --export {backend} {name}"
         )
-    read = _plainly if _takes_raw_samples(folder) else _by_transformers
-    config, extractor, model = read(folder, backend)
-    stored = getattr(config, "detector", None) or {}
-    return Checkpoint(
-        model=model,
-        extractor=extractor,
-        fake_index=fake_index(config.id2label, fake_label),
-        threshold=stored.get("threshold"),
-        window_s=float(stored.get("window_s", 13.0)),
-        hop_s=float(stored.get("hop_s", 6.5)),
-        stored=stored,
-        name=name,
-    )
+    config = _plain_config(folder)
+    if config is not None:
+        return Checkpoint.of(PortableModel(config, folder, backend, any_lengths=True), RawSamples(), name, fake_label)
+    return Checkpoint.of(*_by_transformers(folder, backend), name, fake_label)
 
 
-def _takes_raw_samples(folder: Path) -> bool:
-    """Whether the model brings clips to a level itself and takes them one by one, so that none are prepared for it."""
+def _plain_config(folder: Path) -> SimpleNamespace | None:
+    """The config of a model that levels clips itself and takes them one by one, so that none are prepared for it; None
+    for any other."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         extractor = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return False
-    return (
+        return None
+    if not (
         config.get("model_type") in CLIP_BY_CLIP
         and extractor.get("feature_extractor_type") == "Wav2Vec2FeatureExtractor"
         and not extractor.get("do_normalize", True)
         and extractor.get("sampling_rate") == SAMPLING_RATE
-    )
+    ):
+        return None
+    return SimpleNamespace(**config | {"id2label": {int(index): label for index, label in config["id2label"].items()}})
 
 
-def _plainly(folder: Path, backend: str) -> tuple[SimpleNamespace, RawSamples, PortableModel]:
-    values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    labels = {int(index): label for index, label in values["id2label"].items()}
-    config = SimpleNamespace(**values | {"id2label": labels})
-    return config, RawSamples(), PortableModel(config, folder, backend, any_lengths=True)
-
-
-def _by_transformers(folder: Path, backend: str) -> tuple[PreTrainedConfig, FeatureExtractionMixin, PortableModel]:
+def _by_transformers(folder: Path, backend: str) -> tuple[PortableModel, FeatureExtractionMixin]:
     from transformers import AutoConfig, AutoFeatureExtractor
 
     from deepfake.architectures import baselines, compact  # noqa: F401 - register their architectures
@@ -193,7 +177,7 @@ def _by_transformers(folder: Path, backend: str) -> tuple[PreTrainedConfig, Feat
     model = PortableModel(
         config, folder, backend, fixed_length=has_fixed_length(extractor), frame_stride=frame_stride(config)
     )
-    return config, extractor, model
+    return model, extractor
 
 
 def import_for_export(package: str) -> object:

@@ -7,24 +7,18 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import replace
 
-from tqdm import tqdm
-
 from deepfake.audio.files import AudioFile
 from deepfake.audio.remote import RemoteFile
+from deepfake.launch import usable_cores
 from deepfake.models.checkpoint import DEFAULT_MODEL
 from deepfake.scoring.detector import Detector
 from deepfake.scoring.engine import Result
 from deepfake.scoring.kept import WindowStore
 from deepfake.scoring.options import ScoringOptions
-from deepfake.scoring.reading import Reading, default_workers
+from deepfake.scoring.reading import Reading
 from deepfake.scoring.result import row_key
 
 FETCHING_THREADS = 8
-
-
-def progress() -> tqdm:
-    """A bar on a terminal, which leaves nothing behind; nothing in a log."""
-    return tqdm(unit=" files", file=sys.stderr, leave=False, disable=None)
 
 
 def load_detector(options: ScoringOptions) -> Detector:
@@ -49,7 +43,7 @@ def for_these(options: ScoringOptions, files: Iterable[AudioFile]) -> tuple[Scor
     files = iter(files)
     first = list(itertools.islice(files, 1))
     if options.workers is None and first and isinstance(first[0].path, RemoteFile):
-        options = replace(options, workers=max(default_workers(), FETCHING_THREADS))
+        options = replace(options, workers=max(usable_cores(), FETCHING_THREADS))
     return options, itertools.chain(first, files)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from deepfake.audio.decode import SAMPLING_RATE, AudioError, AudioReader, Source
 from deepfake.audio.remote import RemoteFile
+from deepfake.launch import usable_cores
 from deepfake.models.checkpoint import Checkpoint, default_model, load_checkpoint
 from deepfake.models.choices import EXPORTED
 from deepfake.models.portable import MisfitError, PortableForward, PortableModel, load_portable, runs_as_graph
@@ -21,7 +22,7 @@ from deepfake.scoring.audio_facts import AudioFacts, warnings_of
 from deepfake.scoring.decision import decide_by
 from deepfake.scoring.engine import Plan, Result, pack, score_readings
 from deepfake.scoring.options import ScoringOptions
-from deepfake.scoring.reading import Reading, default_workers
+from deepfake.scoring.reading import Reading
 from deepfake.scoring.result import Score
 from deepfake.text import fake_probability
 
@@ -96,7 +97,7 @@ class Detector:
             batch_size=options.batch_size,
             equal_lengths=equal_lengths,
             fixed_length=fixed_length,
-            workers=default_workers() if options.workers is None else options.workers,
+            workers=usable_cores() if options.workers is None else options.workers,
             frame_stride=stride,
             timeline_window=round(options.timeline_window_s * SAMPLING_RATE),
             timeline_hop=max(1, round(options.timeline_hop_s * SAMPLING_RATE)),

@@ -15,9 +15,10 @@ from pathlib import Path
 
 from deepfake.audio.files import AudioFile
 from deepfake.cluster import ClusterOptions, Work, connected, resources, run_on_ray
-from deepfake.scoring.analysis import analyse, for_these, load_detector, progress
+from deepfake.scoring.analysis import analyse, for_these, load_detector
 from deepfake.scoring.detector import Detector
 from deepfake.scoring.options import ScoringOptions
+from deepfake.scoring.progress import Progress
 from deepfake.scoring.record import Record
 from deepfake.scoring.result import Score, path_text, row_key
 from deepfake.scoring.sharding import Shard, clear, earlier_rows, join, part_path
@@ -79,12 +80,12 @@ def score_on_ray(
             summary = Summary(detector.threshold, kept=len(done))
             tasks = _tasks(files, done, listed)
             died = partial(_died, detector.threshold, detector.decision.name)
-            with progress() as bar:
+            with Progress() as bar:
                 for _, scores in run_on_ray(partial(scorer, options), _batches(tasks), died, cluster):
                     for row in itertools.chain.from_iterable(scores):
                         writer.write(row)
                         summary.add(row, again=bool({row.key, row_key(row.path, None)} & failed))
-                        bar.update()
+                        bar.finished()
                     if after_row is not None:
                         after_row()
     join(output, listed)

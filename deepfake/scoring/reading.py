@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import queue
 import threading
 from collections import deque
@@ -279,8 +278,3 @@ def _resampled(samples: np.ndarray, sampling_rate: int | None) -> np.ndarray:
     if not np.isfinite(samples).all():
         raise AudioError("contains NaN or infinite samples")
     return samples if sampling_rate == SAMPLING_RATE else soxr.resample(samples, sampling_rate, SAMPLING_RATE, "HQ")
-
-
-def default_workers() -> int:
-    """One decoding thread a core: PyAV and onnxruntime use one core each."""
-    return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)

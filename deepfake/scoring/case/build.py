@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import platform
 from collections.abc import Iterable
 from dataclasses import replace
@@ -12,15 +11,16 @@ from pathlib import Path
 
 import av
 import numpy as np
-from tqdm import tqdm
 
 from deepfake.audio.files import AudioFile, readable_name
+from deepfake.judging.freeze import hash_of_file
 from deepfake.scoring.case.container import audio_hash, container_facts
 from deepfake.scoring.case.record import Case, CaseFile, Curve, Decided, Examined, Finding, Instrument, Passage
 from deepfake.scoring.case.structure import read_structure
 from deepfake.scoring.case.traces import examine
 from deepfake.scoring.detector import Detector
 from deepfake.scoring.engine import Result
+from deepfake.scoring.progress import Progress
 from deepfake.scoring.record import Record
 from deepfake.scoring.timeline import segments
 from deepfake.scoring.verdict import headline, heard, meaning, stated_strength, windows_agreeing
@@ -54,10 +54,10 @@ def examine_files(
     done: list[CaseFile] = []
     complete = False
     # A file is a minute's work or less; the report of those that were finished is worth having.
-    with contextlib.suppress(KeyboardInterrupt), tqdm(unit=" files", leave=False, disable=None) as bar:
+    with contextlib.suppress(KeyboardInterrupt), Progress() as bar:
         for file in files:
             done.append(examine_file(detector, file))
-            bar.update()
+            bar.finished()
         complete = True
     return Case(title, date, complete, tuple(done), decided_by(detector), instrument(detector), NOT_EXAMINED)
 
@@ -185,7 +185,7 @@ def _curve(result: Result, logits: np.ndarray) -> Curve:
 def _hashes(folder: Path) -> tuple[tuple[str, str], ...]:
     """Name and SHA-256 of each file that decides a score; none of a Hub id."""
     found = sorted(path for path in folder.glob("*") if path.suffix in _DECIDING) if folder.is_dir() else []
-    return tuple((path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in found)
+    return tuple((path.name, hash_of_file(path)) for path in found)
 
 
 def _version(name: str) -> str | None:

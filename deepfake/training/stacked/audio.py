@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from tqdm import tqdm
 
 from deepfake.audio.decode import SAMPLING_RATE, AudioError, load_audio
 from deepfake.errors import UserError
+from deepfake.launch import usable_cores
 from deepfake.training.stacked.sound import LEVEL
 
 _SHORTEST_S = 0.5
@@ -36,7 +36,7 @@ class ClipAudio:
             UserError: no clip can be used.
         """
         kept, parts, met = [], [], set()
-        for number, samples in enumerate(_decoded(rows, workers or len(os.sched_getaffinity(0)))):
+        for number, samples in enumerate(_decoded(rows, workers or usable_cores())):
             digest = None if samples is None else hashlib.sha256(samples.tobytes()).digest()
             if samples is not None and digest not in met:
                 met.add(digest)
