@@ -29,6 +29,7 @@ from deepfake.training.prefix import build_cache
 from deepfake.training.record import describe_run, describe_training
 from deepfake.training.scores import score_of_start, score_of_trained
 from deepfake.training.search.run import search_facts, with_architecture
+from deepfake.training.stacked.narrow_run import fit_narrow
 from deepfake.training.stacked.run import fit_stacked, with_encoder
 from deepfake.training.summary import format_results
 from deepfake.training.trainer import build_trainer, train_from_cache, train_or_stop
@@ -62,9 +63,11 @@ def train() -> None:
             print(f"going on from {checkpoint}", file=sys.stderr)
 
     folder = Path(arguments.output_dir)
-    if recipe.stacked:
-        if not main_process:
-            return  # all models of the fit run in one process
+    if (recipe.stacked or recipe.narrow) and not main_process:
+        return  # all models of the fit run in one process
+    if recipe.narrow:
+        results = fit_narrow(recipe, describe_run(recipe, model, dataset), model, extractor, dataset, outside)
+    elif recipe.stacked:
         facts = with_encoder(describe_run(recipe, model, dataset), recipe)
         judgement, training = fit_stacked(recipe, model, extractor, dataset, outside)
         results = RunRecord(replace(facts, training=training), judgement)

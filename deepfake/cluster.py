@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from deepfake.errors import UserError
+from deepfake.text import one_line
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -106,7 +107,7 @@ def connected(options: ClusterOptions) -> Iterator[ModuleType]:
         _knock(options.address)
         _start(ray, options.address)
     except Exception as error:  # Ray has a class of its own for few of its troubles
-        reason = " ".join(str(error).split())[:160]
+        reason = one_line(error)
         if options.address is None:
             raise UserError(f"Ray cannot be started on this machine ({reason}); leave out --engine ray") from error
         raise UserError(
@@ -320,7 +321,7 @@ class _Run(Generic[Task, Result]):
             elif not any(one.started for one in self._members):
                 self._failed_starts += 1
                 if self._failed_starts >= _MAX_DEATHS:
-                    reason = " ".join(str(error).split())[:200]
+                    reason = one_line(error)
                     raise UserError(f"no process of the Ray cluster could be started ({reason})") from error
             return
         if batch is None:

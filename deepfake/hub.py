@@ -11,6 +11,7 @@ from urllib.request import getproxies
 from huggingface_hub import constants
 
 from deepfake.errors import UserError
+from deepfake.text import one_line
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
@@ -45,8 +46,7 @@ def cache_only() -> bool:
 
 def first_line(error: Exception, length: int = 160) -> str:
     """The first sentence of a library's error message, on one line, for quoting inside our own."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return re.split(r"(?<=[.!])\s", text)[0][:length].rstrip(".")
+    return re.split(r"(?<=[.!])\s", one_line(error, 1000))[0][:length].rstrip(".")
 
 
 def offline_hint(name: str) -> str:

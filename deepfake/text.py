@@ -14,6 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def one_line(error: BaseException, length: int = 160) -> str:
+    """What a library's exception says, on one line of at most `length` characters; its class where it says nothing."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
 @overload
 def fake_probability(logit: float) -> float: ...
 @overload

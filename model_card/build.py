@@ -9,7 +9,7 @@ from huggingface_hub import ModelCard
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from deepfake.judging.limits import gaps
-from deepfake.judging.run import DataFacts, Fitted, ModelFacts, TrainingFacts
+from deepfake.judging.run import DataFacts, Fitted, ModelFacts, Narrowed, TrainingFacts
 from deepfake.text import number, write_text
 from model_card import tables
 from model_card.metadata import card_metadata
@@ -57,7 +57,7 @@ def render_card(record: Record, name: str) -> str:
         threshold=number(threshold.fake_probability, 4),
         threshold_rule=(threshold.rule or "an unnamed rule").replace("_", " "),
         threshold_split=threshold.split or "clips that nobody recorded",
-        kept=_kept(facts.training),
+        kept=_kept(facts.training, _narrowing(facts.training.narrowed, model, bool(judgement.base))),
         resampled="pages" if facts.training.pages_held_out else "recordings",
         parts_table=tables.parts_table(record),
         results_table=tables.results_table(record),
@@ -101,10 +101,10 @@ def _origin(model: ModelFacts, training: TrainingFacts) -> str:
     return f"{sized}, fine-tuned from {source}."
 
 
-def _kept(training: TrainingFacts) -> str:
+def _kept(training: TrainingFacts, narrowing: str) -> str:
     """Which weights were measured, and what "validation" means."""
     if training.method == "stacked" and training.fitted is not None:
-        return _kept_of_stacked(training.fitted, training.steps)
+        return _kept_of_stacked(training.fitted, training.steps, narrowing)
     if training.best_step is None:
         return "Which checkpoint was kept is not recorded."
     best = training.best_metric
@@ -113,19 +113,33 @@ def _kept(training: TrainingFacts) -> str:
     return f"Of the restored best checkpoint (step {training.best_step} of {training.steps}, validation {best})."
 
 
-def _kept_of_stacked(fitted: Fitted, steps: int | None) -> str:
+def _kept_of_stacked(fitted: Fitted, steps: int | None, narrowing: str) -> str:
     clips = f"{fitted.real:,} human and {fitted.fake:,} fake clips of {fitted.pages} pages"
     clips += f" and {fitted.generators} generators"
     models = f"the mean of {fitted.models} models" if fitted.models > 1 else "one model"
     kept = f"after {steps} steps; no step of it was picked by its score"
     if not fitted.folds:
-        return f"This is {models} fitted on {clips}, {kept}."
+        return f"This is {models} fitted on {clips}, {kept}.{narrowing}"
     return (
         "Validation: the clips of all splits, each scored by a model that was fitted without its page and without "
         f"every generator on that page ({fitted.folds} folds of pages). The detector in this folder is {models} fitted "
         f"on all of them, {clips} ({fitted.left_out:,} more were left out), {kept}. It keeps the threshold and "
-        "calibration found with the folds, whose models met fewer pages than it."
+        f"calibration found with the folds, whose models met fewer pages than it.{narrowing}"
     )
+
+
+def _narrowing(narrowed: Narrowed | None, model: ModelFacts, differences: bool) -> str:
+    """What was done to the weights after the fit; empty where nothing was."""
+    if narrowed is None:
+        return ""
+    text = (
+        f" It was then made narrower, from {narrowed.parameters_before:,} to {model.parameters:,} parameters, and "
+        f"fitted for {narrowed.steps} steps on {narrowed.clips:,} clips, without their labels, to compute what it "
+        f"computed before ({narrowed.device}): over clips through random channels the log-odds of both correlate by "
+        f"{narrowed.correlation:.4f} (root mean square of their difference {number(narrowed.log_odds_rms)}). The "
+        "validation scores are from before."
+    )
+    return f"{text} What narrowing changed is measured on the sets from elsewhere." if differences else text
 
 
 def _data_note(data: DataFacts) -> str:

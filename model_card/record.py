@@ -83,6 +83,7 @@ class Record:
             threshold_split=self.run.judgement.threshold.split,
             thresholds=self._thresholds(),
             fine_tuned=not facts.model.from_scratch,
+            narrowed=facts.training.narrowed is not None,
             longest_s=facts.longest_s,
             unscored=self.run.judgement.unscored,
             missing=tuple(_missing(self.run)),

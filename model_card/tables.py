@@ -59,7 +59,8 @@ def control_table(record: Record) -> str:
         systems = [("this detector", found)]
         if control is not None:
             base, judged = control
-            systems.append((f"base model {base.name}" if base.name else "start checkpoint, unchanged", judged))
+            unnamed = "before narrowing" if record.run.facts.training.narrowed else "start checkpoint, unchanged"
+            systems.append((f"base model {base.name}" if base.name else unnamed, judged))
         for system, judged in systems:
             rows.append([f"{name} ({judged.n} clips)", system, *(stated(judged, key) for key in _SHOWN_OUTSIDE)])
     return markdown_table(["set", "system", *(METRICS[key] for key in _SHOWN_OUTSIDE)], rows) if rows else ""

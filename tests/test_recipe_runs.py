@@ -12,11 +12,12 @@ from conftest import ROOT, save_tiny
 from deepfake.training.recipe import read_recipe
 from train_wav2vec2 import main
 
-# Recipes with `stacked:` take other steps: tests/test_stacked_run.py runs them, and tests/test_demo.py runs demo.yaml.
+# Recipes with `stacked:` or `narrow:` take other steps: tests/test_stacked_run.py runs them; tests/test_demo.py runs
+# demo.yaml.
 RECIPES = [
     path
     for path in sorted((ROOT / "configs").glob("*.yaml"))
-    if "\nstacked:" not in path.read_text() and path.stem != "demo"
+    if not {"stacked:", "narrow:"} & set(path.read_text().splitlines()) and path.stem != "demo"
 ]
 WIDTH = {
     "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 48, "classifier_proj_size": 8,

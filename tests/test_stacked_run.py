@@ -133,3 +133,36 @@ def test_the_recipe_for_two_cores_is_the_other_one_but_for_what_it_says() -> Non
     options = StackedOptions.of(small.stacked)
     assert (options.seeds, options.folds, options.steps, options.batch_size) == (1, 0, 2000, 16)
     assert options.leave_out == StackedOptions.of(whole.stacked).leave_out != ()
+
+
+@pytest.mark.slow
+def test_a_narrow_detector_keeps_the_decisions_and_says_what_it_is(
+    with_folds: Path, settings: list[str], dataset_dir: Path, tmp_path: Path
+) -> None:
+    outside = tmp_path / "calls"
+    load_from_disk(str(dataset_dir)).save_to_disk(str(outside))
+    folder = tmp_path / "narrow"
+    asked = [one for one in settings if "inner_width" not in one]
+    asked += ["--set=architecture.inner_width=[8, 16]", f"--set=narrow.teacher={with_folds}", "--set=narrow.steps=3"]
+    given = ("--dataset", dataset_dir, "--ood_dataset", outside, *asked, "--set=narrow.batch_size=2")
+    launch_training(folder, "--config", CONFIGS / "compact_narrow.yaml", *given)
+    wide, narrow = (read_run(place / "results.json") for place in (with_folds, folder))
+    assert narrow.judgement.threshold == wide.judgement.threshold
+    assert narrow.judgement.sets["validation"] == wide.judgement.sets["validation"]
+    assert set(narrow.judgement.base.differences) == {"calls"}
+    narrowed = narrow.facts.training.narrowed
+    assert narrowed.widths_before == (64, 64)
+    assert narrowed.parameters_before == wide.facts.model.parameters > narrow.facts.model.parameters
+    assert narrow.facts.recipe["narrow"]["teacher"] == with_folds.name  # no path of this machine
+    stored = json.loads((folder / "config.json").read_text())
+    assert stored["inner_width"] == [8, 16]
+    assert stored["detector"] == json.loads((with_folds / "config.json").read_text())["detector"]
+    detector = Detector.from_pretrained(folder)
+    rows = scores_in(folder / "scores_calls.csv")
+    split = load_from_disk(str(outside))["test"]
+    found = [detector.analyse(audio["bytes"], with_timeline=False).logit for audio in split["audio"]]
+    assert [float(row["fake_logit"]) for row in rows] == pytest.approx(found, abs=1e-5)
+    card = (folder / "README.md").read_text()
+    assert "It was then made narrower" in card
+    assert "before narrowing" in card
+    assert str(tmp_path) not in card

@@ -52,7 +52,7 @@ class CompactForAudioClassification(CompactPreTrainedModel):
         # Persistent: what is not in the file would be garbage after from_pretrained.
         self.register_buffer("mel_filters", torch.tensor(filters.T, dtype=torch.float32))
         self.layers = nn.ModuleList(
-            EncoderLayer(config.channels, config.attention_heads, config.inner_width) for _ in range(config.layers)
+            EncoderLayer(config.channels, config.attention_heads, width) for width in config.inner_widths
         )
         self.pooling = StagePooling(config.layers + 1, config.channels, config.pooled_width, config.pooling_width)
         self.head = Linear(2 * config.pooled_width, 1)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from deepfake.errors import UserError
+from deepfake.text import one_line
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -102,7 +103,7 @@ def _filesystem(scheme: str) -> AbstractFileSystem:
             f"{scheme}:// needs the package {_PACKAGES[scheme]}; run: pip install '.[remote]' (adlfs by itself)"
         ) from error
     except Exception as error:  # each service has its own way to say that a key is missing
-        raise UserError(f"{scheme}:// cannot be used ({reason(error)})") from error
+        raise UserError(f"{scheme}:// cannot be used ({one_line(error)})") from error
 
 
 def find_remote_files(url: str, extensions: frozenset[str]) -> Iterator[tuple[RemoteFile, str]]:
@@ -137,7 +138,7 @@ def find_remote_files(url: str, extensions: frozenset[str]) -> Iterator[tuple[Re
     except FileNotFoundError as error:
         raise UserError(f"{url} does not exist; name a recording, or a folder that holds some") from error
     except Exception as error:
-        raise UserError(f"{url} cannot be listed ({reason(error)})") from error
+        raise UserError(f"{url} cannot be listed ({one_line(error)})") from error
     return _walked(url, scheme, path, first, folders, extensions)
 
 
@@ -162,7 +163,7 @@ def _walked(
             first = next(folders, None)
         except Exception as error:
             raise UserError(
-                f"{url} could only be listed in part ({reason(error)}); what was scored is kept, go on with --resume"
+                f"{url} could only be listed in part ({one_line(error)}); what was scored is kept, go on with --resume"
             ) from error
 
 
@@ -196,7 +197,7 @@ def _fetch(url: str, place: str) -> None:
             raise FetchError("cannot be fetched (not there)") from error
         except Exception as error:  # each service has its own way to say that a connection broke
             if pause_s is None or isinstance(error, PermissionError):
-                raise FetchError(f"cannot be fetched ({reason(error)})") from error
+                raise FetchError(f"cannot be fetched ({one_line(error)})") from error
             time.sleep(pause_s)
         else:
             return
@@ -209,9 +210,3 @@ def _open_once(name: str) -> BinaryIO:
     if not temporary:
         os.unlink(name)
     return file
-
-
-def reason(error: Exception) -> str:
-    """What a service's client says went wrong, on one line."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 160 else f"{text[:159]}…"

@@ -26,6 +26,7 @@ class Evidence:
             recorded it.
         thresholds: the threshold by the place that names one; they must agree.
         fine_tuned: it started from another checkpoint, which can serve as a control.
+        narrowed: it was made narrower after that, and the control is what it was before.
         longest_s: what is scored of a recording, None for all of it.
         unscored, unlabelled: clips left out for want of a score, or of a label.
         missing: facts without which nobody can repeat the training, in words.
@@ -38,6 +39,7 @@ class Evidence:
     threshold_split: str | None = VALIDATION
     thresholds: dict[str, float | str] = field(default_factory=dict)
     fine_tuned: bool = True
+    narrowed: bool = False
     longest_s: float | None = None
     unscored: int = 0
     unlabelled: int = 0
@@ -160,10 +162,15 @@ def _sizes(e: Evidence) -> Iterator[Gap]:
 def _control(e: Evidence) -> Iterator[Gap]:
     if not e.fine_tuned:
         return
+    made, making = ("narrowed", "narrowing") if e.narrowed else ("fine-tuned", "fine-tuning")
     for name, found in e.sets.items():
         if found.role == VALIDATION and TEST in e.roles:
             continue
         compared = _beside_base(found, e.base.get(name))
+        if compared is None and e.narrowed:
+            text = f"The scores on {name} are from before narrowing: what it gained or lost there is unknown."
+            yield Gap(f"Not measured again on {name}", text)
+            continue
         if compared is None:
             text = (
                 f"The checkpoint it was fine-tuned from was not measured on {name}: what fine-tuning gained or lost "
@@ -174,8 +181,8 @@ def _control(e: Evidence) -> Iterator[Gap]:
         metric, mine, base = compared
         if mine < base:
             text = (
-                f"On {name} its {metric} is {number(mine, 4)}, that of the checkpoint it was fine-tuned from "
-                f"{number(base, 4)}: fine-tuning made it worse there."
+                f"On {name} its {metric} is {number(mine, 4)}, that of the checkpoint it was {made} from "
+                f"{number(base, 4)}: {making} made it worse there."
             )
             yield Gap(f"Worse than its base model on {name}", text)
 

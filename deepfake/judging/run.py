@@ -90,6 +90,29 @@ class Fitted:
 
 
 @dataclass(frozen=True)
+class Narrowed:
+    """How a fitted detector was made narrower.
+
+    Attributes:
+        parameters_before, widths_before: of the wide one; hidden units of the perceptron of each layer.
+        steps, clips: of the fit of the narrow one to it, which no label entered.
+        correlation: of the log-odds of both over clips through random channels; correlation_before: the same after
+            least squares alone. log_odds_rms: of their difference.
+        device: that it was fitted on.
+    """
+
+    parameters_before: int
+    widths_before: tuple[int, ...]
+    steps: int
+    clips: int
+    correlation_before: float
+    correlation: float
+    log_odds_rms: float
+    device: str
+    history: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
 class TrainingFacts:
     """How the weights were made; None for what does not apply or was not recorded.
 
@@ -98,6 +121,7 @@ class TrainingFacts:
         best_step, best_metric, best_value: of the checkpoint that was kept.
         history: what was logged on the way.
         padding: measured share of padding in the batches.
+        narrowed: what was done to the weights after that; None: nothing.
     """
 
     steps: int | None = None
@@ -112,6 +136,7 @@ class TrainingFacts:
     method: str | None = None
     fitted: Fitted | None = None
     padding: dict[str, Any] | None = None
+    narrowed: Narrowed | None = None
 
     @property
     def pages_held_out(self) -> bool:

@@ -15,7 +15,7 @@ from deepfake.models.checkpoint import Checkpoint
 from deepfake.models.forward import TorchForward, fuse_head
 from deepfake.models.inputs import featurise, has_fixed_length, padding_invariant, reads_waveform, uses_padding_mask
 from deepfake.models.precision import MAX_PROBABILITY_CHANGE, with_precision
-from deepfake.text import fake_probability
+from deepfake.text import fake_probability, one_line
 
 LOGIT_TOLERANCE = 1e-4  # single against batched
 _LENGTHS_S = (2.5, 4.0, 6.5)
@@ -72,7 +72,7 @@ def check_contract(probe: Probe) -> list[Check]:
         try:
             checks.append(run(probe, name))
         except Exception as error:  # a broken checkpoint may break anywhere; that is the finding
-            checks.append(Check(name, False, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"))
+            checks.append(Check(name, False, f"{type(error).__name__}: {one_line(error)}"))
     return checks
 
 

@@ -45,7 +45,7 @@ def _forward(self: nn.Linear, hidden: torch.Tensor) -> torch.Tensor:
         return type(self).forward(self, hidden)
     # A view made outside may be written into, as SpecAugment does; one made inside may not.
     product = _OneDnnProduct.apply(hidden.reshape(-1, hidden.shape[-1]), self.weight, self.bias)
-    return product.view(*hidden.shape[:-1], -1)
+    return product.view(*hidden.shape[:-1], product.shape[-1])  # of no rows as well
 
 
 class _OneDnnProduct(torch.autograd.Function):

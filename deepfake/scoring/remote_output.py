@@ -16,9 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepfake.audio.remote import RemoteFile, filesystem, reason
+from deepfake.audio.remote import RemoteFile, filesystem
 from deepfake.errors import UserError
 from deepfake.scoring.outputs import record_path
+from deepfake.text import one_line
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -41,7 +42,7 @@ def check_remote_output(output: RemoteFile, new: bool) -> None:
     try:
         there = [place for place in (path, _pieces_folder(path)) if system.exists(place)]
     except Exception as error:
-        raise UserError(f"--output {output} cannot be asked for ({reason(error)})") from error
+        raise UserError(f"--output {output} cannot be asked for ({one_line(error)})") from error
     if new and there:
         raise UserError(
             f"{output} exists already{'' if path in there else ' in part'}; give --resume to go on from it, "
@@ -125,7 +126,7 @@ class _Staged:
         except UserError:
             raise
         except Exception as error:
-            raise UserError(f"--output {self._output} cannot be read ({reason(error)})") from error
+            raise UserError(f"--output {self._output} cannot be read ({one_line(error)})") from error
 
     def keep_if_due(self) -> None:
         """Bring new rows there, where the last ones were brought long enough ago."""
@@ -144,7 +145,7 @@ class _Staged:
             self._remove([piece for piece in earlier if piece[2] in self._kept])
         except Exception as error:
             if not self._warned:
-                print(f"warning: rows cannot be kept at {self._output} yet ({reason(error)})", file=sys.stderr)
+                print(f"warning: rows cannot be kept at {self._output} yet ({one_line(error)})", file=sys.stderr)
             self._warned = True
         self._last = time.monotonic()
 
@@ -155,7 +156,7 @@ class _Staged:
                 self._system.put_file(str(here), there)
             self._remove(self._pieces())
         except Exception as error:
-            raise _NotBroughtError(reason(error)) from error
+            raise _NotBroughtError(one_line(error)) from error
 
     def _bring(self, file: Path, start: int, stop: int) -> None:
         piece = self._piece(self._run, start, file.name)

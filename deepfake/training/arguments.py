@@ -22,7 +22,7 @@ from deepfake.training.recipe import Recipe, RecipeArguments, nearest_name, read
 from deepfake.version import add_version
 
 # Mappings in the YAML that are passed on whole; on the command line: --set architecture.hidden_size=64
-MAPPING_KEYS = ("architecture", "model_overrides", "feature_extractor", "lora", "stacked", "search")
+MAPPING_KEYS = ("architecture", "model_overrides", "feature_extractor", "lora", "stacked", "narrow", "search")
 # Mappings whose keys are options of their own: `freeze: {encoder_layers: 12}` is --freeze_encoder_layers 12.
 FLATTENED_KEYS = ("freeze",)
 

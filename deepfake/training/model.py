@@ -25,6 +25,7 @@ from deepfake.errors import UserError
 from deepfake.hub import cache_only, check_name, first_line, offline_hint
 from deepfake.labels import LABELS, fake_index
 from deepfake.models.inputs import uses_padding_mask
+from deepfake.text import one_line
 from deepfake.training.lora import limit_training
 from deepfake.training.recipe import Recipe, nearest_name
 
@@ -71,7 +72,7 @@ def build_model(config: PreTrainedConfig) -> PreTrainedModel:
     try:
         return AutoModelForAudioClassification.from_config(config)
     except ValueError as error:
-        raise UserError(f"`architecture:` is not usable: {' '.join(str(error).split())[:300]}") from error
+        raise UserError(f"`architecture:` is not usable: {one_line(error, 300)}") from error
 
 
 def starts_as_detector(recipe: Recipe) -> bool:
@@ -183,7 +184,7 @@ def _from_architecture(recipe: Recipe) -> PreTrainedConfig:
                 raise _unknown(plain, key, "`architecture:` has")
         return _with_labels(AutoConfig.for_model(**values))
     except ValueError as error:
-        raise UserError(f"`architecture:` is not usable: {' '.join(str(error).split())[:300]}") from error
+        raise UserError(f"`architecture:` is not usable: {one_line(error, 300)}") from error
 
 
 def _unknown(config: PreTrainedConfig, key: str, what: str) -> UserError:

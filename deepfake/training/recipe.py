@@ -15,6 +15,7 @@ from transformers import TrainingArguments
 
 from deepfake.errors import UserError
 from deepfake.models.freeze import FreezePlan
+from deepfake.text import one_line
 
 
 @dataclass
@@ -143,6 +144,7 @@ class Recipe:
     feature_extractor: dict[str, Any]
     lora: dict[str, Any]  # not empty: deepfake.training.lora.LoraOptions
     stacked: dict[str, Any]  # not empty: deepfake.training.stacked fits several models at once
+    narrow: dict[str, Any]  # not empty: a detector that was so fitted is made narrower
     search: dict[str, Any]  # not empty: deepfake.training.search.run first searches what is trained
     values: dict[str, Any]
     precision: str
@@ -167,7 +169,7 @@ def read_recipe(path: str | Path, _above: tuple[Path, ...] = ()) -> dict[str, An
         asked = f", which {_above[-1].name} extends" if _above else "; shipped ones are in configs/"
         raise UserError(f"cannot read the config {path} ({error.strerror}){asked}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+        raise UserError(f"{path} is not valid YAML: {one_line(error, 400)}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no keys; expected a mapping such as `learning_rate: 3e-5`")
     base = content.pop("extends", None)
@@ -202,7 +204,8 @@ def public_values(values: dict[str, Any]) -> dict[str, Any]:
     for name in ("dataset", "model_name_or_path"):
         if kept.get(name) and os.path.exists(kept[name]):
             kept[name] = os.path.basename(os.path.abspath(kept[name]))
-    source = kept.get("stacked", {}).get("encoder")
-    if source and os.path.exists(source):
-        kept["stacked"] = kept["stacked"] | {"encoder": os.path.basename(os.path.abspath(source))}
+    for mapping, name in (("stacked", "encoder"), ("narrow", "teacher")):
+        source = kept.get(mapping, {}).get(name)
+        if source and os.path.exists(source):
+            kept[mapping] = kept[mapping] | {name: os.path.basename(os.path.abspath(source))}
     return kept

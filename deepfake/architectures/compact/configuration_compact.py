@@ -12,7 +12,8 @@ class CompactConfig(PretrainedConfig):
         channels: width of the convolutions and layers (Whisper base: 512).
         mel_bins, mel_fft, mel_hop: log-mel spectrogram in front of them, FFT and hop in samples at 16 kHz.
         layers: how many of the encoder's transformer layers follow the convolutions.
-        attention_heads, inner_width: of these layers (Whisper base: 8 and 2048).
+        attention_heads: of these layers (Whisper base: 8).
+        inner_width: of their two-layer perceptrons (Whisper base: 2048); one for all layers, or a list of one for each.
         block_frames: frames (of 20 ms) that attend to each other; a longer clip is cut into blocks, so that time and
             memory grow in proportion to its length.
         pooled_width: channels that are summed up over the clip.
@@ -34,7 +35,7 @@ class CompactConfig(PretrainedConfig):
         mel_hop: int = 160,
         layers: int = 4,
         attention_heads: int = 8,
-        inner_width: int = 2048,
+        inner_width: int | list[int] = 2048,
         block_frames: int = 250,
         pooled_width: int = 256,
         pooling_width: int = 64,
@@ -52,3 +53,16 @@ class CompactConfig(PretrainedConfig):
         kwargs.setdefault("id2label", {0: "real", 1: "fake"})
         kwargs.setdefault("label2id", {"real": 0, "fake": 1})
         super().__init__(**kwargs)
+
+    @property
+    def inner_widths(self) -> list[int]:
+        """Of every layer, from the lowest.
+
+        Raises:
+            ValueError: `inner_width` is a list of another length than there are layers.
+        """
+        given = self.inner_width
+        widths = list(given) if isinstance(given, (list, tuple)) else [given] * self.layers
+        if len(widths) != self.layers:
+            raise ValueError(f"inner_width has {len(widths)} entries for {self.layers} layers")
+        return widths

@@ -74,11 +74,19 @@ class StagePooling(nn.Module):
 
     def forward(self, stages: list[Tensor]) -> Tensor:
         """Each stage of shape (frames, width) to one vector of shape (2 pooled,)."""
-        summed = sum(
-            project(functional.layer_norm(frames, frames.shape[-1:]))
-            for project, frames in zip(self.projections, stages, strict=True)
+        return self.pooled(self.summed(stages))
+
+    def summed(self, stages: list[Tensor]) -> Tensor:
+        """Each stage of shape (..., frames, width) to (..., frames, pooled)."""
+        return functional.gelu(
+            sum(
+                project(functional.layer_norm(frames, frames.shape[-1:]))
+                for project, frames in zip(self.projections, stages, strict=True)
+            )
         )
-        frames = functional.gelu(summed)
+
+    def pooled(self, frames: Tensor) -> Tensor:
+        """Summed-up frames of one clip, (frames, pooled), to its vector of shape (2 pooled,)."""
         weights = self.attention_out(torch.tanh(self.attention_in(frames))).softmax(0)
         mean = (weights * frames).sum(0)
         deviation = ((weights * frames.square()).sum(0) - mean.square()).clamp(min=1e-4).sqrt()

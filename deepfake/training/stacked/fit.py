@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import pickle
 import sys
 import time
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from tqdm import tqdm
 from deepfake.architectures.compact import CompactForAudioClassification
 from deepfake.audio.decode import SAMPLING_RATE
 from deepfake.errors import UserError
+from deepfake.text import one_line
 from deepfake.training.stacked.audio import ClipAudio
 from deepfake.training.stacked.model import KINDS_HEAD, Parameters, StackedForward, stacked_parameters
 from deepfake.training.stacked.options import STATE, StackedOptions
@@ -225,10 +227,9 @@ class _State:
                     own.copy_(stored)
             for name, value in found.items():
                 setattr(self, name, value)
-        except (OSError, RuntimeError, ValueError, KeyError) as error:
+        except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
             raise UserError(
-                f"cannot go on from {path} ({' '.join(str(error).split())[:200]}); delete it, or give --overwrite, to "
-                "begin anew"
+                f"cannot go on from {path} ({one_line(error)}); delete it, or give --overwrite, to begin anew"
             ) from error
 
 
