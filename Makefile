@@ -8,6 +8,9 @@ DEMO := out/demo
 # Whole files to a process, in conftest.py's order: what a file's tests share is made once.
 IN_TWO := -n 2 --dist loadfile --no-loadscope-reorder
 
+# Where it is set, every process would compile the tests and the project anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo app test test-fast lint space clean
 
 demo: $(INSTALLED)  ## recordings → dataset → fine-tuned, evaluated, documented detector → scored folder

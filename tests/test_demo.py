@@ -18,10 +18,10 @@ SHIPPED = ROOT / "checkpoints" / "compact"
 
 
 @pytest.fixture(scope="module")
-def fine_tuned(dataset_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def fine_tuned(few_clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("demo") / "detector"
     few = ("--max_steps", "4", "--max_duration_s", "3")
-    launch_training(folder, "--config", "configs/demo.yaml", "--dataset", dataset_dir, *few)
+    launch_training(folder, "--config", "configs/demo.yaml", "--dataset", few_clips, *few)
     return folder
 
 
@@ -32,7 +32,7 @@ def test_only_the_heads_have_changed(fine_tuned: Path) -> None:
     assert {name.split(".")[0] for name in changed} == {"pooling", "head"}
 
 
-def test_before_and_after_are_judged_on_the_same_test(fine_tuned: Path, dataset_dir: Path) -> None:
+def test_before_and_after_are_judged_on_the_same_test(fine_tuned: Path) -> None:
     results = read_run(fine_tuned / "results.json")
     after, base = results.judgement.sets["test"], results.judgement.base
     assert base.sets["test"].n == after.n

@@ -33,15 +33,15 @@ def turned(dataset: Path, folder: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_harm_done_elsewhere_is_measured_and_warned_of(dataset_dir: Path, tmp_path: Path) -> None:
+def test_harm_done_elsewhere_is_measured_and_warned_of(few_clips: Path, tmp_path: Path) -> None:
     """Trained on exchanged labels, the shipped detector unlearns the recordings it was right about."""
-    lies = turned(dataset_dir, tmp_path / "lies")
-    load_from_disk(str(dataset_dir))["test"].save_to_disk(str(tmp_path / "elsewhere"))
+    lies = turned(few_clips, tmp_path / "lies")
+    load_from_disk(str(few_clips))["test"].save_to_disk(str(tmp_path / "elsewhere"))
     output = tmp_path / "out"
     done = launch_training(
         output, "--config", "configs/demo.yaml", "--dataset", lies, "--max_duration_s", "3",
         "--learning_rate", "2e-2", "--max_steps", "6", "--eval_strategy", "steps", "--eval_steps", "6",
-        "--save_strategy", "steps", "--save_steps", "6", "--ood_dataset", tmp_path / "elsewhere", dataset_dir,
+        "--save_strategy", "steps", "--save_steps", "6", "--ood_dataset", tmp_path / "elsewhere", few_clips,
     )  # fmt: skip
     judgement = read_run(output / "results.json").judgement
     after, before = (sets["elsewhere"].value("roc_auc") for sets in (judgement.sets, judgement.base.sets))
@@ -52,7 +52,7 @@ def test_harm_done_elsewhere_is_measured_and_warned_of(dataset_dir: Path, tmp_pa
     assert len(judgement.warnings) == 2
     assert judgement.warnings[0].startswith(f"fine-tuning made it worse on elsewhere: ROC-AUC {after:.3f} after")
     # The whole of a set without a test split, the test split of one that has it: the same clips here.
-    assert judgement.sets["dataset"].metrics == judgement.sets["elsewhere"].metrics
+    assert judgement.sets["few_clips"].metrics == judgement.sets["elsewhere"].metrics
     card = (output / "README.md").read_text()
     for place in (done.stderr, done.stdout, card):
         assert judgement.warnings[0] in place
@@ -98,11 +98,11 @@ def test_sets_that_cannot_be_judged_are_one_sentence(dataset_dir: Path, tmp_path
 
 
 @pytest.mark.slow
-def test_a_detector_without_a_stored_threshold_is_measured_before_too(dataset_dir: Path, tmp_path: Path) -> None:
+def test_a_detector_without_a_stored_threshold_is_measured_before_too(few_clips: Path, tmp_path: Path) -> None:
     start = save_tiny(tmp_path / "start")
     output = tmp_path / "out"
     launch_training(
-        output, "--model_name_or_path", start, "--dataset", dataset_dir, "--max_steps", "1", "--precision", "fp32",
+        output, "--model_name_or_path", start, "--dataset", few_clips, "--max_steps", "1", "--precision", "fp32",
         "--max_duration_s", "2.5",
     )  # fmt: skip
     base = json.loads((output / "results.json").read_text())["base"]

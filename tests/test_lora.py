@@ -92,12 +92,12 @@ def test_adapters_leave_the_compact_detectors_pooling_and_head_to_train() -> Non
 
 @pytest.mark.slow
 def test_a_run_ends_as_a_checkpoint_that_needs_no_peft_and_resumes_to_the_same(
-    dataset_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    few_clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start = save_tiny(tmp_path / "start", num_hidden_layers=3)
 
     def train(output: Path, *more: str) -> None:
-        fixed = ["--config", str(RECIPE), "--model_name_or_path", str(start), "--dataset", str(dataset_dir)]
+        fixed = ["--config", str(RECIPE), "--model_name_or_path", str(start), "--dataset", str(few_clips)]
         monkeypatch.setattr(sys, "argv", ["train_wav2vec2.py", *fixed, "--output_dir", str(output), *FEW, *more])
         assert main() == 0
 
@@ -122,11 +122,11 @@ def test_a_run_ends_as_a_checkpoint_that_needs_no_peft_and_resumes_to_the_same(
 
 
 @pytest.mark.slow
-def test_it_goes_with_a_cached_prefix(dataset_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_goes_with_a_cached_prefix(few_clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     start = save_tiny(tmp_path / "start", num_hidden_layers=3)
     curves = []
     for name, cached in (("plain", "false"), ("cached", "true")):
-        fixed = ["--config", str(RECIPE), "--model_name_or_path", str(start), "--dataset", str(dataset_dir)]
+        fixed = ["--config", str(RECIPE), "--model_name_or_path", str(start), "--dataset", str(few_clips)]
         more = ["--max_steps", "3", "--set", "model_overrides.apply_spec_augment=false", "--cache_prefix", cached]
         argv = ["train_wav2vec2.py", *fixed, "--output_dir", str(tmp_path / name), *FEW, *more]
         monkeypatch.setattr(sys, "argv", argv)

@@ -84,7 +84,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for block in blocks(README, "bash"):
         for command in block.commands if block.reason is None else ():
             if "--config configs/demo.yaml" in command:  # the same run, in seconds
-                command += " --max_steps 2 --eval_strategy steps --eval_steps 1 --save_strategy steps --save_steps 1"
+                command += " --max_steps 2 --eval_strategy steps --eval_steps 2 --save_strategy steps --save_steps 2"
             run("bash", "-c", command, cwd=project, **clean())
     return project
 

@@ -39,7 +39,7 @@ QUICK = (
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
-def test_recipe_trains(path: Path, dataset_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recipe_trains(path: Path, few_clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     values = read_recipe(path)
     start = values.get("model_name_or_path")
     spectrogram = values.get("architecture", {}).get("model_type") == "spectrogram"
@@ -52,7 +52,7 @@ def test_recipe_trains(path: Path, dataset_dir: Path, tmp_path: Path, monkeypatc
         start = save_tiny(tmp_path / "start", num_hidden_layers=layers)
         options = ["--model_name_or_path", str(start)]
     output = tmp_path / "out"
-    fixed = ["--config", str(path), "--dataset", str(dataset_dir), "--output_dir", str(output)]
+    fixed = ["--config", str(path), "--dataset", str(few_clips), "--output_dir", str(output)]
     monkeypatch.setattr(sys, "argv", ["train_wav2vec2.py", *fixed, *options, *QUICK])
     assert main() == 0
     results = json.loads((output / "results.json").read_text())

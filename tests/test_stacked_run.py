@@ -42,17 +42,17 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def with_folds(settings: list[str], dataset_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def with_folds(settings: list[str], few_clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("stacked") / "with_folds"
     few = ("--set=stacked.seeds=2", "--set=stacked.folds=2")
-    launch_training(folder, "--config", CONFIGS / "compact.yaml", "--dataset", dataset_dir, *settings, *few)
+    launch_training(folder, "--config", CONFIGS / "compact.yaml", "--dataset", few_clips, *settings, *few)
     return folder
 
 
 @pytest.fixture(scope="module")
-def without_folds(settings: list[str], dataset_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def without_folds(settings: list[str], few_clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("stacked") / "without_folds"
-    launch_training(folder, "--config", CONFIGS / "compact_cpu.yaml", "--dataset", dataset_dir, *settings)
+    launch_training(folder, "--config", CONFIGS / "compact_cpu.yaml", "--dataset", few_clips, *settings)
     return folder
 
 
@@ -62,9 +62,9 @@ def scores_in(path: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.slow
-def test_every_clip_is_scored_by_the_model_that_has_not_met_it(with_folds: Path, dataset_dir: Path) -> None:
+def test_every_clip_is_scored_by_the_model_that_has_not_met_it(with_folds: Path, few_clips: Path) -> None:
     clean, by_telephone = (scores_in(with_folds / f"scores_heldout{end}.csv") for end in ("", "_telephone"))
-    sources = [source for rows in load_from_disk(str(dataset_dir)).values() for source in rows["source"]]
+    sources = [source for rows in load_from_disk(str(few_clips)).values() for source in rows["source"]]
     assert {row["source"] for row in clean} == set(sources)
     assert {row["fold"] for row in clean} == {"1", "2"}
     for page in {row["page"] for row in clean}:
@@ -110,14 +110,12 @@ def test_what_is_left_is_an_ordinary_detector_in_halves(with_folds: Path) -> Non
 
 
 @pytest.mark.slow
-def test_without_folds_validation_and_test_are_judged_as_of_other_recipes(
-    without_folds: Path, dataset_dir: Path
-) -> None:
+def test_without_folds_validation_and_test_are_judged_as_of_other_recipes(without_folds: Path, few_clips: Path) -> None:
     run = read_run(without_folds / "results.json")
     assert set(run.judgement.sets) == {"validation", "test"}
     assert run.judgement.threshold.rule == "balanced_accuracy"
     rows = scores_in(without_folds / "scores_validation.csv")
-    split = load_from_disk(str(dataset_dir))["validation"]
+    split = load_from_disk(str(few_clips))["validation"]
     detector = Detector.from_pretrained(without_folds)
     found = [detector.analyse(audio["bytes"], with_timeline=False).logit for audio in split["audio"]]
     assert [float(row["fake_logit"]) for row in rows] == pytest.approx(found, abs=1e-5)

@@ -137,9 +137,9 @@ assert 0 < model.config.detector["threshold"] < 1
 
 
 @pytest.mark.slow
-def test_killed_run_goes_on_to_the_same_result(dataset_dir: Path, tmp_path: Path) -> None:
+def test_killed_run_goes_on_to_the_same_result(few_clips: Path, tmp_path: Path) -> None:
     def command(output: Path) -> list[str]:
-        return [sys.executable, "train_wav2vec2.py", *DEMO, *SMALL, "--dataset", str(dataset_dir), "--output_dir",
+        return [sys.executable, "train_wav2vec2.py", *DEMO, *SMALL, "--dataset", str(few_clips), "--output_dir",
                 str(output), "--max_steps", "12", "--dataloader_num_workers", "1"]  # fmt: skip
 
     run(*command(tmp_path / "whole"))
