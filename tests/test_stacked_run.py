@@ -135,14 +135,14 @@ def test_the_recipe_for_two_cores_is_the_other_one_but_for_what_it_says() -> Non
 
 @pytest.mark.slow
 def test_a_narrow_detector_keeps_the_decisions_and_says_what_it_is(
-    with_folds: Path, settings: list[str], dataset_dir: Path, tmp_path: Path
+    with_folds: Path, settings: list[str], few_clips: Path, tmp_path: Path
 ) -> None:
     outside = tmp_path / "calls"
-    load_from_disk(str(dataset_dir)).save_to_disk(str(outside))
+    load_from_disk(str(few_clips)).save_to_disk(str(outside))
     folder = tmp_path / "narrow"
     asked = [one for one in settings if "inner_width" not in one]
     asked += ["--set=architecture.inner_width=[8, 16]", f"--set=narrow.teacher={with_folds}", "--set=narrow.steps=3"]
-    given = ("--dataset", dataset_dir, "--ood_dataset", outside, *asked, "--set=narrow.batch_size=2")
+    given = ("--dataset", few_clips, "--ood_dataset", outside, *asked, "--set=narrow.batch_size=2")
     launch_training(folder, "--config", CONFIGS / "compact_narrow.yaml", *given)
     wide, narrow = (read_run(place / "results.json") for place in (with_folds, folder))
     assert narrow.judgement.threshold == wide.judgement.threshold
