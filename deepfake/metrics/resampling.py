@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,6 +15,8 @@ from deepfake.metrics.losses import ClipLosses
 
 # Numbers of one array: enough that NumPy's calls cost little beside its sums, and few enough for a processor's cache.
 _AT_ONCE = 2**14
+_FEWEST_ROWS = 4  # of any number of clips
+_MANY_GROUPS = 1000  # see GroupDesign._drawn_each
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class GroupDesign:
         made = 0
         while made < resamples:
             rows = min(at_once, resamples - made)
-            weights = self._drawn(rng, rows) if at_once > 1 else self._drawn_once(rng)[None]
+            weights = self._drawn(rng, rows) if self.n_groups < _MANY_GROUPS else self._drawn_each(rng, rows)
             if pooled:
                 weights = weights[self._has_both(weights)]
             made += len(weights)
@@ -70,11 +71,12 @@ class GroupDesign:
         chosen += np.arange(rows)[:, None] * self.n_groups
         return np.bincount(chosen.ravel(), minlength=rows * self.n_groups).reshape(rows, self.n_groups)
 
-    def _drawn_once(self, rng: np.random.Generator) -> IntArray:
-        """A row of `_drawn`; of many groups, a third of the time, as each stratum has one bound."""
-        weights = np.zeros(self.n_groups, dtype=np.int64)
-        for stratum in self.strata:
-            weights[stratum] = np.bincount(rng.integers(stratum.size, size=stratum.size), minlength=stratum.size)
+    def _drawn_each(self, rng: np.random.Generator, rows: int) -> IntArray:
+        """The same row by row; of many groups in a third of the time, as the numbers of a stratum have one bound."""
+        weights = np.zeros((rows, self.n_groups), dtype=np.int64)
+        for row in weights:
+            for stratum in self.strata:
+                row[stratum] = np.bincount(rng.integers(stratum.size, size=stratum.size), minlength=stratum.size)
         return weights
 
     def _has_both(self, weights: IntArray) -> np.ndarray:
@@ -167,7 +169,7 @@ class TalliedGroups:
         n_groups, fake = int(codes.max()) + 1, labels == 1
         kinds = (fake & called_fake, ~fake & ~called_fake, ~fake & called_fake, fake & ~called_fake)
         self._tallies = np.array([np.bincount(codes[kind], minlength=n_groups) for kind in kinds])
-        self.at_once = max(1, _AT_ONCE // n_groups)
+        self.at_once = max(_FEWEST_ROWS, _AT_ONCE // n_groups)
 
     def totals(self, group_weights: IntArray) -> Counts:
         """(tp, tn, fp, fn) under whole `group_weights`, shape (at most at_once, n_groups)."""
@@ -194,7 +196,7 @@ class RankedScores:
         self._called_fake = int(np.count_nonzero(scores >= threshold))
         self._losses = {name: found.take(order) for name, found in (losses or {}).items()}
         # Fresh arrays of this size are handed back to the system each time; the page faults cost more than the sums.
-        self.at_once = max(1, _AT_ONCE // ranked.size)
+        self.at_once = max(_FEWEST_ROWS, _AT_ONCE // ranked.size)
         self._room = np.empty((4, self.at_once, ranked.size), dtype=np.int64)
 
     def totals(self, group_weights: IntArray) -> Totals:
@@ -260,10 +262,6 @@ def _crossing(t: Totals) -> IntArray:
     """The first clip with FPR >= FNR: where real n_fake + fake n_real reaches n_real n_fake, as it does at the last."""
     n_real, n_fake, rows, n = t.n_real, t.n_fake, np.arange(len(t.real)), t.real.shape[1]
     goal = n_real * n_fake
-    if rows.size == 1:  # the same search without arrays, whose calls cost more than a step
-        real, fake, of_real, of_fake = t.real[0], t.fake[0], int(n_real[0]), int(n_fake[0])
-        place = bisect_left(range(n), int(goal[0]), key=lambda i: int(real[i]) * of_fake + int(fake[i]) * of_real)
-        return np.array([place])
     first, last = np.zeros_like(rows), np.full_like(rows, n - 1)
     for _ in range(n.bit_length()):
         middle = (first + last) // 2
