@@ -18,7 +18,7 @@ import numpy as np
 
 from data_prep.chunks import Chunk, ChunkingOptions
 from data_prep.gaps import Timeline
-from deepfake.audio import vad
+from deepfake.audio import vad, vad_batch
 from deepfake.audio.decode import SAMPLING_RATE
 from deepfake.audio.energy import HOP_SAMPLES, frame_levels, runs, sound_spans
 
@@ -29,6 +29,7 @@ _VAD_LEAD_SAMPLES = 2 * SAMPLING_RATE  # the VAD hears better after a second or 
 _VAD_RUN_UP_SAMPLES = 15 * SAMPLING_RATE
 _VAD_SPARE_FRAMES = 12  # 0.4 s: what the VAD needs to warm up, and a pause
 _VAD_DEAF_DBFS, _VAD_LEVEL_DBFS = -45.0, -30.0  # quieter voices it takes for noise: they are played to it louder
+_HEARD_AT_ONCE = 60 * SAMPLING_RATE  # 4 MB, the first stretches of some 50 chunks; more at once are no faster
 _MIN_PAUSE_FRAMES = 2  # 64 ms below the speech threshold: one 32 ms dip is a plosive's closure, not a pause
 
 
@@ -71,9 +72,8 @@ def chunk_recording(waveform: np.ndarray, options: ChunkingOptions | None = None
     options = options or ChunkingOptions()
     levels = frame_levels(waveform)
     spans = _speech_spans(levels, len(waveform), options)
-    chunks: list[Chunk] = []
-    lost = {TOO_SHORT: 0, NO_SPEECH: 0}
-    kept = 0
+    judge = _Judge(levels, waveform, options.min_speech_share)
+    lost = {TOO_SHORT: 0}
     passages = list(_passages(spans, options))
     limits = [0, *(int(passage[-1, 1]) for passage in passages)]  # where the passage before ends
     for index, passage in enumerate(passages):
@@ -83,7 +83,7 @@ def chunk_recording(waveform: np.ndarray, options: ChunkingOptions | None = None
         pieces: Iterable[tuple[int, int]]
         if squeezed[-1, 1] - squeezed[0, 0] < options.min_samples:
             after = int(passages[index + 1][0, 0]) if index + 1 < len(passages) else len(waveform)
-            before = max(limits[index], chunks[-1].stop_sample if chunks else 0)
+            before = max(limits[index], judge.kept_until(limits[index]))
             widened = _widened(squeezed, start - before, after - stop, options)
             if widened is None:
                 lost[TOO_SHORT] += _overlap(passage, start, stop)
@@ -92,15 +92,11 @@ def chunk_recording(waveform: np.ndarray, options: ChunkingOptions | None = None
         else:
             pieces = _pieces(squeezed, options, timeline.wrap(_pause_finder(levels, waveform, start)))
         for piece_start, piece_stop in pieces:
-            speech = _overlap(squeezed, piece_start, piece_stop)
             chunk = Chunk(*timeline.chunk(piece_start, piece_stop))
-            if _holds_speech(levels, waveform, start, chunk, options.min_speech_share):
-                kept += speech
-                chunks.append(chunk)
-            else:
-                lost[NO_SPEECH] += speech
+            judge.add(_Candidate(chunk, start, _overlap(squeezed, piece_start, piece_stop)))
+    chunks, kept, lost[NO_SPEECH] = judge.verdict()
     found = int((spans[:, 1] - spans[:, 0]).sum())
-    return Chunking(tuple(chunks), found, kept, {reason: count for reason, count in lost.items() if count})
+    return Chunking(chunks, found, kept, {reason: count for reason, count in lost.items() if count})
 
 
 def _speech_spans(levels: np.ndarray, n_samples: int, options: ChunkingOptions) -> np.ndarray:
@@ -191,22 +187,90 @@ def _overlap(spans: np.ndarray, start: int, stop: int) -> int:
     return int((np.minimum(inside[:, 1], stop) - np.maximum(inside[:, 0], start)).sum())
 
 
-def _holds_speech(levels: np.ndarray, waveform: np.ndarray, origin: int, chunk: Chunk, min_share: float) -> bool:
-    """Whether at least `min_share` of the 32 ms frames of a chunk hold speech.
+@dataclass(frozen=True)
+class _Candidate:
+    """A chunk that is kept if it holds speech, with its `speech_samples` as of pass 1.
 
-    Its loudest stretch is heard first: speech in that alone is usually enough, and spares the VAD most of its work.
-    Only then all of it, with what its passage (from the sample `origin` on) holds before: quiet voices need a run-up.
+    `origin` is the sample where its passage begins: a quiet voice needs a run-up.
     """
-    start, stop = chunk.start_sample, chunk.stop_sample
-    loud = float(np.percentile(levels[start // HOP_SAMPLES : -(-stop // HOP_SAMPLES)], 95))
-    gain = np.float32(10 ** ((_VAD_LEVEL_DBFS - loud) / 20) if loud < _VAD_DEAF_DBFS else 1.0)
-    needed = math.ceil(min_share * (-(-(stop - start) // vad.FRAME_SAMPLES)))
-    heard = (needed + _VAD_SPARE_FRAMES) * vad.FRAME_SAMPLES
-    first = _loudest(levels, start, stop, heard)
-    if vad.holds_speech(gain * waveform[first : min(first + heard, stop)], needed):
-        return True
-    lead = min(start - origin, _VAD_RUN_UP_SAMPLES) // vad.FRAME_SAMPLES
-    return vad.holds_speech(gain * waveform[start - lead * vad.FRAME_SAMPLES : stop], needed, skip=lead)
+
+    chunk: Chunk
+    origin: int
+    speech_samples: int
+
+
+class _Judge:
+    """Keeps the candidates of which at least `min_share` of the 32 ms frames hold speech.
+
+    The loudest stretch of each is heard first: speech in that alone is usually enough, and spares the VAD most of its
+    work. Only then all of it, with what its passage holds before. First stretches are heard many at once.
+    """
+
+    def __init__(self, levels: np.ndarray, waveform: np.ndarray, min_share: float) -> None:
+        self._levels, self._waveform, self._min_share = levels, waveform, min_share
+        self._waiting: list[_Candidate] = []
+        self._waiting_samples = 0
+        self._chunks: list[Chunk] = []
+        self._kept = self._lost = 0
+
+    def add(self, candidate: _Candidate) -> None:
+        """The next candidate; they ascend."""
+        self._waiting.append(candidate)
+        self._waiting_samples += self._first_samples(candidate.chunk)
+        if self._waiting_samples >= _HEARD_AT_ONCE:
+            self._decide()
+
+    def kept_until(self, sample: int) -> int:
+        """Where the last kept chunk ends, or any number up to `sample` if it ends no later than that."""
+        if self._waiting and self._waiting[-1].chunk.stop_sample > sample:
+            self._decide()
+        return self._chunks[-1].stop_sample if self._chunks else 0
+
+    def verdict(self) -> tuple[tuple[Chunk, ...], int, int]:
+        """The chunks kept, and the samples of speech in them and in the others."""
+        self._decide()
+        return tuple(self._chunks), self._kept, self._lost
+
+    def _decide(self) -> None:
+        gains = [self._gain(candidate.chunk) for candidate in self._waiting]
+        needed = [self._needed(candidate.chunk) for candidate in self._waiting]
+        first = [self._first(*heard) for heard in zip(self._waiting, gains, strict=True)]
+        at_once = vad_batch.hold_speech(first, needed)
+        for candidate, gain, stretch, need, answer in zip(self._waiting, gains, first, needed, at_once, strict=True):
+            if answer is None:
+                answer = vad.holds_speech(stretch, need)
+            if answer or self._holds_speech(candidate, gain, need):
+                self._chunks.append(candidate.chunk)
+                self._kept += candidate.speech_samples
+            else:
+                self._lost += candidate.speech_samples
+        self._waiting.clear()
+        self._waiting_samples = 0
+
+    def _gain(self, chunk: Chunk) -> np.float32:
+        inside = self._levels[chunk.start_sample // HOP_SAMPLES : -(-chunk.stop_sample // HOP_SAMPLES)]
+        if np.count_nonzero(inside > _VAD_DEAF_DBFS + 1) > 0.06 * len(inside) + 2:  # so the percentile is above it, too
+            return np.float32(1.0)
+        loud = float(np.percentile(inside, 95))
+        return np.float32(10 ** ((_VAD_LEVEL_DBFS - loud) / 20) if loud < _VAD_DEAF_DBFS else 1.0)
+
+    def _needed(self, chunk: Chunk) -> int:
+        return math.ceil(self._min_share * (-(-(chunk.stop_sample - chunk.start_sample) // vad.FRAME_SAMPLES)))
+
+    def _first_samples(self, chunk: Chunk) -> int:
+        return (self._needed(chunk) + _VAD_SPARE_FRAMES) * vad.FRAME_SAMPLES
+
+    def _first(self, candidate: _Candidate, gain: np.float32) -> np.ndarray:
+        start, stop = candidate.chunk.start_sample, candidate.chunk.stop_sample
+        length = self._first_samples(candidate.chunk)
+        first = _loudest(self._levels, start, stop, length)
+        return gain * self._waveform[first : min(first + length, stop)]
+
+    def _holds_speech(self, candidate: _Candidate, gain: np.float32, needed: int) -> bool:
+        start, stop = candidate.chunk.start_sample, candidate.chunk.stop_sample
+        lead = min(start - candidate.origin, _VAD_RUN_UP_SAMPLES) // vad.FRAME_SAMPLES
+        heard = gain * self._waveform[start - lead * vad.FRAME_SAMPLES : stop]
+        return vad.holds_speech(heard, needed, skip=lead)
 
 
 def _loudest(levels: np.ndarray, start: int, stop: int, length: int) -> int:

@@ -86,7 +86,9 @@ class Chunk:
         return self.start_sample + self.n_samples + self.removed_samples
 
     def cut(self, waveform: np.ndarray) -> np.ndarray:
-        """The chunk's samples out of its recording, float32 of shape (n_samples,)."""
+        """The chunk's samples out of its recording, float32 of shape (n_samples,); a view where nothing is removed."""
+        if not self.removed:
+            return np.asarray(waveform[self.start_sample : self.stop_sample])
         starts = (self.start_sample, *(stop for _, stop in self.removed))
         stops = (*(start for start, _ in self.removed), self.stop_sample)
         return np.concatenate([np.asarray(waveform[a:b]) for a, b in zip(starts, stops, strict=True)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 
 import av
@@ -108,3 +109,62 @@ def test_nan_samples_are_refused() -> None:
     soundfile.write(buffer, samples, 16_000, subtype="FLOAT", format="WAV")
     with pytest.raises(AudioError, match="NaN"):
         load_audio(buffer.getvalue())
+
+
+def _wav(samples: bytes, channels: int = 1, rate: int = 16_000, size: int | None = None, behind: bytes = b"") -> bytes:
+    """A WAV file of 16 bits whose header says that it holds `size` bytes of samples."""
+    size = len(samples) if size is None else size
+    form = struct.pack("<IHHIIHH", 16, 1, channels, rate, 2 * channels * rate, 2 * channels, 16)
+    return (
+        b"RIFF"
+        + struct.pack("<I", 36 + len(samples))
+        + b"WAVEfmt "
+        + form
+        + b"data"
+        + struct.pack("<I", size)
+        + (samples + behind)
+    )
+
+
+_NOISE = np.random.default_rng(0).integers(-(2**15), 2**15, 50_000).astype("<i2").tobytes()
+_LIST = b"LIST" + struct.pack("<I", 8) + b"INFOabcd"
+_SECOND = b"data" + struct.pack("<I", len(_NOISE)) + _NOISE
+
+
+@pytest.mark.parametrize(
+    ("data", "plain"),
+    [
+        (_wav(_NOISE), True),
+        (_wav(_NOISE, channels=2, rate=44_100), True),
+        (_wav(_NOISE[:-4], channels=3, rate=8_000), True),
+        (_wav(_NOISE, behind=_LIST), True),
+        (_wav(_NOISE, size=len(_NOISE) // 2, behind=b"x" * 70_000), False),
+        (_wav(_NOISE, size=len(_NOISE) // 2), True),  # the rest is not said to be samples
+        (_wav(_NOISE, behind=_SECOND[:60_000]), False),  # FFmpeg plays it
+        (_wav(_NOISE, size=2 * len(_NOISE)), False),  # cut short
+        (_wav(_NOISE, size=0), False),
+        (_wav(_NOISE, size=0xFFFFFFFF), False),  # written to a pipe
+        (_wav(_NOISE + b"x"), False),
+        (_wav(_NOISE[:-2], channels=2), False),
+    ],
+)
+def test_samples_read_from_a_wav_file_are_those_that_ffmpeg_reads(data: bytes, plain: bool) -> None:
+    with AudioReader(data) as reader:
+        assert (reader._plain is not None) == plain
+        heard = np.concatenate(list(reader.blocks()))
+    with AudioReader(data) as reader:
+        reader._plain = None
+        np.testing.assert_array_equal(heard, np.concatenate(list(reader.blocks())))
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_32", "FLOAT", "PCM_U8", "PCM_24", "DOUBLE"])
+@pytest.mark.parametrize("channels", [1, 2, 5])
+def test_every_kind_of_wav_file_gives_the_mean_of_its_channels(subtype: str, channels: int) -> None:
+    samples = np.random.default_rng(1).uniform(-0.99, 0.99, (40_000, channels))
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, 16_000, subtype=subtype, format="WAV")
+    stored, _ = soundfile.read(io.BytesIO(buffer.getvalue()), always_2d=True)
+    np.testing.assert_allclose(load_audio(buffer.getvalue()), stored.mean(axis=1), atol=2e-7)
+    with AudioReader(buffer.getvalue()) as reader:
+        reader._plain = None
+        np.testing.assert_array_equal(load_audio(buffer.getvalue()), np.concatenate(list(reader.blocks())))

@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 import soxr
 
-from deepfake.audio import vad
+from data_prep.chunking import chunk_recording
+from data_prep.chunks import ChunkingOptions
+from deepfake.audio import vad, vad_batch
 from deepfake.audio.decode import SAMPLING_RATE, load_audio
 from deepfake.audio.vad import FRAME_SAMPLES, SPEECH_THRESHOLD, speech_probabilities
 
+RECORDINGS = sorted((Path(__file__).parents[1] / "examples/recordings").glob("*/*.*"))
 ROOT = Path(__file__).parents[1]
 SPEECH = ROOT / "examples/recordings/real/vctk_p226.wav"
 
@@ -84,3 +87,48 @@ def test_no_more_is_heard_than_the_answer_takes(speech, monkeypatch):
     monkeypatch.setattr(vad, "_listen", lambda w, n: (heard.append(len(piece)) or piece for piece in listen(w, n)))
     assert vad.holds_speech(speech, 10)
     assert sum(heard) * vad.FRAME_SAMPLES < len(speech) / 4
+
+
+def _varied() -> list[np.ndarray]:
+    """Stretches of speech at several levels, of noise, of a tone and of nothing, of several lengths."""
+    random = np.random.default_rng(3)
+    stretches = []
+    for index, path in enumerate(RECORDINGS[::2]):
+        clip = load_audio(path)
+        start = int(random.integers(0, len(clip) - 4 * SAMPLING_RATE))
+        stretches.append(clip[start:][: int(random.integers(500, 4 * SAMPLING_RATE))] * np.float32(0.1 ** (index % 3)))
+    stretches.append(random.normal(0, 0.1, 30_000).astype(np.float32))
+    stretches.append(np.sin(np.arange(25_000, dtype=np.float32)))
+    return [*stretches, np.zeros(20_000, np.float32), np.zeros(0, np.float32)]
+
+
+def test_many_stretches_at_once_get_the_probabilities_of_each_alone():
+    stretches = [stretch for stretch in _varied() if len(stretch) >= 10 * FRAME_SAMPLES]
+    state = np.zeros((len(stretches), 128), np.float32)
+    logits, _, _ = vad_batch._network()(vad_batch._frames(stretches, 0, 10), state, state)
+    for stretch, found in zip(stretches, logits, strict=True):
+        expected = speech_probabilities(stretch[: 10 * FRAME_SAMPLES])
+        np.testing.assert_allclose(1 / (1 + np.exp(-found)), expected, atol=vad_batch._DOUBT / 100)
+
+
+@pytest.mark.parametrize("doubt", [vad_batch._DOUBT, 4.0])
+def test_many_stretches_at_once_get_the_answers_of_each_alone_or_none(monkeypatch, doubt):
+    monkeypatch.setattr(vad_batch, "_DOUBT", doubt)
+    stretches, open_ = _varied(), 0
+    for needed in (0, 1, 3, 12, 40):
+        counts = [needed] * len(stretches)
+        found = vad_batch.hold_speech(stretches, counts)
+        open_ += found.count(None)
+        for stretch, answer in zip(stretches, found, strict=True):
+            assert answer in (None, vad.holds_speech(stretch, needed))
+    assert open_ == 0 if doubt < 1 else open_ > 0  # a wide doubt leaves some to the reference, ours none of these
+
+
+@pytest.mark.parametrize("share", [0.1, 0.6, 0.95])
+def test_chunks_are_those_of_the_reference_alone(monkeypatch, share):
+    options = ChunkingOptions(min_speech_share=share, max_gap_ms=500)
+    heard = [np.concatenate([part for part in _varied() for _ in range(2)]), *map(load_audio, RECORDINGS[:4])]
+    ours = [chunk_recording(waveform, options) for waveform in heard]
+    assert any(chunking.chunks for chunking in ours)
+    monkeypatch.setattr(vad_batch, "hold_speech", lambda stretches, n_frames: [None] * len(stretches))
+    assert ours == [chunk_recording(waveform, options) for waveform in heard]

@@ -18,6 +18,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from deepfake.audio.pcm import plain_samples
 from deepfake.audio.remote import FetchError, RemoteFile
 from deepfake.audio.samples import as_floats, planes, to_mono
 from deepfake.audio.stated import beginning, stated_s
@@ -80,7 +81,7 @@ class AudioReader:
         self.channel = channel
         self.channel_products: np.ndarray | None = None
         self._compares = compare_channels and channel is None
-        self.packets = self.corrupt_packets = 0
+        self.packets = self.corrupt_packets = 0  # none of a file that is read without FFmpeg
         # Opened by us and handed over as a file object: FFmpeg would read "a:b.wav" as a protocol, and cannot be
         # talked into opening other files or addresses from inside a playlist this way.
         self._file = open_source(source)
@@ -99,6 +100,9 @@ class AudioReader:
                 stated_s(head, self._container, self._stream),
             )
             self._decoder = _decoder(codec)
+            self._plain = None
+            if self.info.container == "wav" and not (self._compares and self.info.channels > 1):
+                self._plain = plain_samples(head, self._file, codec)
         except AudioError:
             self.close()
             raise
@@ -156,6 +160,11 @@ class AudioReader:
         Raises:
             AudioError: a sample is NaN, infinite or beyond `MAX_PEAK`.
         """
+        if self._plain is not None:
+            rate = self.info.sampling_rate
+            for samples in self._plain.blocks(self._file, rate):
+                yield rate, self._joined([[samples]], self._plain.n_channels)
+            return
         held: list[list[np.ndarray]] = []
         held_samples, form = 0, None
         for frame in self._frames():
@@ -164,13 +173,15 @@ class AudioReader:
                 yield form[0], self._joined(held, form[1])
                 held, held_samples = [], 0
             form = new_form
-            held.append(planes(frame))
+            held.append(planes(frame, form[2], form[1]))
             held_samples += frame.samples
         if held:
             yield form[0], self._joined(held, form[1])
 
     def _joined(self, held: list[list[np.ndarray]], n_channels: int) -> np.ndarray:
-        mono = _finite(to_mono(held, n_channels, self.channel))
+        mono = to_mono(held, n_channels, self.channel)
+        if held[0][0].dtype.kind == "f":  # integers are neither infinite nor beyond full scale
+            mono = _finite(mono)
         if self._compares and n_channels > 1:
             channels = as_floats(held, n_channels)
             products = (channels @ channels.T).astype(np.float64)
@@ -222,7 +233,9 @@ def load_audio(source: Source, sampling_rate: int = SAMPLING_RATE) -> np.ndarray
 
 def pcm16(waveform: np.ndarray) -> np.ndarray:
     """Float samples (full scale 1) as int16, rounded to nearest and clipped: the one quantisation used for storing."""
-    return np.clip(np.rint(waveform * 32768.0), -32768, 32767).astype(np.int16)
+    scaled = waveform * 32768.0
+    np.rint(scaled, out=scaled)
+    return np.clip(scaled, -32768, 32767, out=scaled).astype(np.int16)
 
 
 def encode_flac(waveform: np.ndarray, sampling_rate: int = SAMPLING_RATE) -> bytes:
@@ -271,7 +284,7 @@ def _decoder(codec: av.CodecContext) -> av.CodecContext:
 
 
 def _finite(samples: np.ndarray) -> np.ndarray:
-    peak = float(np.abs(samples).max(initial=0.0))
+    peak = max(float(samples.max(initial=0.0)), -float(samples.min(initial=0.0)))  # NaN from either if there is one
     if not np.isfinite(peak):
         raise AudioError("contains NaN or infinite samples")
     if peak > MAX_PEAK:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import av
 import numpy as np
 
@@ -14,13 +16,18 @@ _DTYPES = {
     "flt": np.dtype(np.float32),
     "dbl": np.dtype(np.float64),
 }
+_EXACT = (np.uint8, np.int16, np.float32)
 
 
-def planes(frame: av.AudioFrame) -> list[np.ndarray]:
-    """The planes of a frame as views of its memory: one a channel, or one with all channels interleaved."""
-    dtype = _DTYPES[frame.format.name.removesuffix("p")]
+def planes(frame: av.AudioFrame, form: str, n_channels: int) -> list[np.ndarray]:
+    """The planes of a frame as views of its memory: one a channel, or one with all channels interleaved.
+
+    Args:
+        form, n_channels: the name of its format and how many channels it has, which take longer to ask for than here.
+    """
+    dtype = _DTYPES[form.removesuffix("p")]
     held = frame.planes
-    count = frame.samples * (frame.layout.nb_channels // len(held))  # what lies behind is padding
+    count = frame.samples * (n_channels // len(held))  # what lies behind is padding
     return [np.frombuffer(plane, dtype, count) for plane in held]
 
 
@@ -34,18 +41,26 @@ def to_mono(frames: list[list[np.ndarray]], n_channels: int, channel: int | None
     Returns:
         float32 of shape (samples,), integers scaled so that full scale is 1.
     """
-    channels = _channels(frames, n_channels)
+    dtype = frames[0][0].dtype
+    # What float32 holds exactly is converted before it is parted: strides are slow, and slower while they convert.
+    channels = _channels(frames, n_channels, np.float32 if dtype in _EXACT else None)
     if channel is not None:
         channels, n_channels = [channels[min(channel, n_channels - 1)]], 1
-    dtype = channels[0].dtype
-    mono = channels[0].astype(np.float32)
-    for channel in channels[1:]:
-        mono += channel
+    if dtype in _EXACT:
+        mono = channels[0] + channels[1] if n_channels > 1 else np.ascontiguousarray(channels[0])
+        channels = channels[1:]
+    else:
+        mono = channels[0].astype(np.float32)
+    for other in channels[1:]:
+        mono += other
     if dtype == np.uint8:
         mono -= 128.0 * n_channels
     scale = 1.0 if dtype.kind == "f" else 128.0 if dtype == np.uint8 else float(-np.iinfo(dtype).min)
-    if n_channels * scale != 1:
-        mono /= n_channels * scale
+    scale *= n_channels
+    if math.frexp(scale)[0] == 0.5:  # by a power of two both are exact, and one is fast
+        mono *= np.float32(1 / scale)
+    else:
+        mono /= scale
     return mono
 
 
@@ -62,7 +77,7 @@ def as_floats(frames: list[list[np.ndarray]], n_channels: int) -> np.ndarray:
     return channels.astype(np.float32) - np.float32(128 if channels.dtype == np.uint8 else 0)
 
 
-def _channels(frames: list[list[np.ndarray]], n_channels: int) -> list[np.ndarray]:
-    """One array a channel, in the format of the frames."""
-    channels = [np.concatenate(parts) for parts in zip(*frames, strict=True)]
-    return channels if len(channels) == n_channels else list(channels[0].reshape(-1, n_channels).T)
+def _channels(frames: list[list[np.ndarray]], n_channels: int, dtype: type | None = None) -> list[np.ndarray]:
+    """One new array a channel, as `dtype` or else in the format of the frames."""
+    joined = [np.concatenate(parts, dtype=dtype, casting="unsafe") for parts in zip(*frames, strict=True)]
+    return joined if len(joined) == n_channels else list(joined[0].reshape(-1, n_channels).T)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import BinaryIO
 
 import av
@@ -45,16 +46,23 @@ def stated_s(head: bytes, container: av.container.InputContainer, stream: av.Aud
     return None if container.duration is None else container.duration / av.time_base
 
 
+def riff_chunks(head: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Name, first byte and size of each chunk of a WAV file that begins in `head`, up to its samples ("data")."""
+    if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
+        return
+    at, name = 12, b""
+    while at + 8 <= len(head) and name != b"data":
+        name, size = struct.unpack_from("<4sI", head, at)
+        yield name, at + 8, size
+        at += 8 + size + size % 2
+
+
 def _riff_duration_s(head: bytes) -> float | None:
     """From the sizes in a WAV file's chunks. FFmpeg takes the size of the file instead, where that is smaller."""
-    if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
-        return None
-    at, bytes_a_second = 12, 0
-    while at + 8 <= len(head):
-        name, size = struct.unpack_from("<4sI", head, at)
-        if name == b"fmt " and at + 20 <= len(head):
-            (bytes_a_second,) = struct.unpack_from("<I", head, at + 16)
+    bytes_a_second = 0
+    for name, at, size in riff_chunks(head):
+        if name == b"fmt " and at + 12 <= len(head):
+            (bytes_a_second,) = struct.unpack_from("<I", head, at + 8)
         if name == b"data":
             return size / bytes_a_second if bytes_a_second and 0 < size < _UNKNOWN_SIZE else None
-        at += 8 + size + size % 2
     return None

@@ -24,7 +24,7 @@ FRAME_SAMPLES = 512  # 32 ms at 16 kHz, the only frame the model knows
 SPEECH_THRESHOLD = 0.5  # silero's own default: at or above it a frame is speech
 _GOOD_LEVEL, _MOST_GAIN = 0.1, 10 ** (58 / 20)  # −20 dBFS; below −78 dBFS, some 4 steps of 16 bits, is silence
 _LOUD_QUANTILE = 0.9  # of the frames: a click is not the level of a voice
-_CONTEXT_SAMPLES = 64  # the end of the previous frame, which the model expects before each frame
+CONTEXT_SAMPLES = 64  # the end of the previous frame, which the model expects before each frame
 _FRAMES_PER_CALL = 512  # 16 s: larger calls are no faster and cost memory
 _FRAMES_PER_LOOK = 16  # 0.5 s: shorter calls cost more than they spare
 _MODEL_FILE = "data/silero_vad_16k_sequence.onnx"
@@ -67,7 +67,7 @@ def faint_speech(waveform: np.ndarray) -> np.ndarray:
 
 def _narrow_probabilities(waveform: np.ndarray) -> np.ndarray:
     """Probability of speech for each 32 ms of float32 samples at 8 kHz, shape (frames * 256,), from the first on."""
-    state, context = np.zeros((2, 1, 128), np.float32), np.zeros(_CONTEXT_SAMPLES // 2, np.float32)
+    state, context = np.zeros((2, 1, 128), np.float32), np.zeros(CONTEXT_SAMPLES // 2, np.float32)
     rate, found = np.array(_NARROW_RATE, dtype=np.int64), []
     for frame in waveform.reshape(-1, FRAME_SAMPLES // 2):
         inputs = {"input": np.concatenate((context, frame))[None], "state": state, "sr": rate}
@@ -110,30 +110,38 @@ class Listener:
 
     def __init__(self) -> None:
         self._hidden = self._cell = np.zeros((1, 1, 128), dtype=np.float32)
-        self._context = np.zeros(_CONTEXT_SAMPLES, dtype=np.float32)
+        self._context = np.zeros(CONTEXT_SAMPLES, dtype=np.float32)
 
     def __call__(self, samples: np.ndarray) -> np.ndarray:
         """Float32 samples of shape (frames * 512,) to probabilities of shape (frames,)."""
         found = [np.zeros(0, np.float32)]
         for start in range(0, len(samples), _FRAMES_PER_CALL * FRAME_SAMPLES):
             frames = samples[start : start + _FRAMES_PER_CALL * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
-            contexts = np.vstack((self._context, frames[:-1, -_CONTEXT_SAMPLES:]))
-            self._context = frames[-1, -_CONTEXT_SAMPLES:].copy()  # a view would keep the samples alive
+            contexts = np.vstack((self._context, frames[:-1, -CONTEXT_SAMPLES:]))
+            self._context = frames[-1, -CONTEXT_SAMPLES:].copy()  # a view would keep the samples alive
             inputs = {"input": np.hstack((contexts, frames)), "h": self._hidden, "c": self._cell}
             values, self._hidden, self._cell = _session().run(["speech_probs", "hn", "cn"], inputs)
             found.append(values.reshape(-1))
         return np.concatenate(found)
 
 
+def model_path(file: str = _MODEL_FILE) -> Path:
+    """Where a model of silero-vad lies.
+
+    Raises:
+        ImportError: the package is not installed.
+    """
+    package = importlib.util.find_spec("silero_vad")  # finds the folder, imports nothing
+    if package is None or package.origin is None:
+        raise ImportError("silero-vad is not installed; run: pip install 'silero-vad>=6.2.3'")
+    return Path(package.origin).parent / file
+
+
 @functools.cache
 def _session(file: str = _MODEL_FILE) -> onnxruntime.InferenceSession:
     import onnxruntime
 
-    package = importlib.util.find_spec("silero_vad")  # finds the folder, imports nothing
-    if package is None or package.origin is None:
-        raise ImportError("silero-vad is not installed; run: pip install 'silero-vad>=6.2.3'")
     options = onnxruntime.SessionOptions()
     # One thread: recordings are prepared in parallel, and a fixed order of additions makes results repeatable.
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    model = Path(package.origin).parent / file
-    return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(str(model_path(file)), options, providers=["CPUExecutionProvider"])
