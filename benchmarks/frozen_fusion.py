@@ -29,11 +29,17 @@ from tqdm import tqdm
 from benchmarks.frozen_encoders import KINDS, Stages, other_encoder, parameters_of, seconds_a_second
 from benchmarks.frozen_features import CLEAN, TELEPHONE, Corpus, corpus_features, frozen_encoder
 from benchmarks.frozen_head import RIDGES, Fold, Inner, Judged, Products, examples_of, folds_of, out_of_fold
-from benchmarks.frozen_tries import Bench, markdown, summary
+from benchmarks.frozen_tries import Bench, summary
 from deepfake.errors import UserError, run_command
 
 LAYERS = 4  # of Whisper base, as the shipped detector has
 WEIGHTS = tuple(number / 10 for number in range(11))  # of what is fused with the first
+COLUMNS = {
+    "since 2023, clean": CLEAN,
+    "by telephone": TELEPHONE,
+    "all years, clean": "all years",
+    "all years, by telephone": "all years, telephone",
+}
 _WIDTH = 3 * 512  # values of a stage of Whisper base
 
 
@@ -134,16 +140,16 @@ def view_of(corpus: Corpus, folds: Sequence[Fold]) -> View:
 
 def fusions(
     corpus: Corpus, folds: Sequence[Fold], first: View, others: dict[str, View]
-) -> Iterator[tuple[str, View, np.ndarray]]:
-    """Name, scores and weights of the first with each other, and with all of them."""
+) -> Iterator[tuple[str, list[str], View, np.ndarray]]:
+    """Name, whom it is with, scores and weights of the first with each other, and with all of them."""
     groups = {name: [name] for name in others}
     if len(others) > 1:
         groups["all others"] = list(others)
     for name, members in groups.items():
         views = [first, *(others[member] for member in members)]
         equal, chosen = equal_weights(views, folds), chosen_weights(corpus, views, folds)
-        yield f"base and {name}, equal weights", fused(views, equal, folds), equal
-        yield f"base and {name}, weight chosen", fused(views, chosen, folds), chosen
+        yield f"base and {name}, equal weights", members, fused(views, equal, folds), equal
+        yield f"base and {name}, weight chosen", members, fused(views, chosen, folds), chosen
 
 
 def costs(models: dict[str, Stages]) -> dict[str, dict[str, float]]:
@@ -204,24 +210,42 @@ def main() -> int:
     results: dict[str, dict] = {}
     reference: dict[str, Judged] | None = None
 
-    def note(name: str, view: View, weights: np.ndarray | None = None) -> None:
+    def note(name: str, view: View, cost: float | None, weights: np.ndarray | None = None) -> None:
         nonlocal reference
         results[name], judged = summary(bench, view.scores, reference)
         results[name] |= {"ridges": view.ridges} if weights is None else {"weights": weights.tolist()}
+        results[name]["relative_cost"] = cost
         reference = reference or judged
         if arguments.output:
             write(arguments.output, told | {"clips": len(corpus.facts), "tries": results})
 
-    for name, view in tqdm(single.items(), desc="stages", file=sys.stderr, disable=None):
-        note(name, view)
+    relative = {name: one["relative"] for name, one in told["costs"].items()}
+    for name, view in tqdm((single | other_views).items(), desc="encoders", file=sys.stderr, disable=None):
+        note(name, view, relative.get(name))
     alone = [view for name, view in single.items() if name.endswith("alone")]
-    note("mean of the scores of these stages' heads", fused(alone, equal_weights(alone, folds), folds))
-    for name, view in tqdm(other_views.items(), desc="others", file=sys.stderr, disable=None):
-        note(name, view)
-    for name, view, weights in fusions(corpus, folds, first, other_views):
-        note(name, view, weights)
-    print(markdown(results))
+    weights = equal_weights(alone, folds)
+    note("mean of the scores of the single stages' heads", fused(alone, weights, folds), 1.0, weights)
+    for name, members, view, weights in fusions(corpus, folds, first, other_views):
+        note(name, view, 1 + sum(relative[member] for member in members), weights)
+    print(table(results))
     return 0
+
+
+def table(results: dict[str, dict]) -> str:
+    """One row a try, as Markdown; the cost is processor time relative to the first."""
+    lines = [
+        f"| what | {' | difference | '.join(COLUMNS)} | difference | cost |",
+        "|---" * (2 * len(COLUMNS) + 2) + "|",
+    ]
+    for name, told in results.items():
+        cells = []
+        for key in COLUMNS.values():
+            cells.append(f"{told[key]['roc_auc']:.3f}")
+            low, high = told[key].get("difference_interval", (0.0, 0.0))
+            cells.append(f"{told[key].get('difference', 0.0):+.3f} [{low:+.3f}, {high:+.3f}]" if low < high else "")
+        cost = told["relative_cost"]
+        lines.append(f"| {name} | {' | '.join(cells)} | {'' if cost is None else f'{cost:.2f}'} |")
+    return "\n".join(lines)
 
 
 def write(path: Path, encoders: dict) -> None:

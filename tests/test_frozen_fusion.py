@@ -305,6 +305,7 @@ def test_the_benchmark_compares_and_keeps_what_else_was_measured(
     whisper: tuple[CompactForAudioClassification, Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     quality_net(tmp_path / "net.onnx", 120)
     output = tmp_path / "results.json"
@@ -313,6 +314,7 @@ def test_the_benchmark_compares_and_keeps_what_else_was_measured(
     others = ["--other", f"small={whisper[1]}", "--other", f"quality={tmp_path / 'net.onnx'}"]
     monkeypatch.setattr(sys, "argv", ["frozen_fusion", *map(str, given), *others])
     assert frozen_fusion.main() == 0
+    lines = capsys.readouterr().out.splitlines()
     told = json.loads(output.read_text())
     assert told["tries"] == {"reference": 1}
     rows, costs = told["encoders"]["tries"], told["encoders"]["costs"]
@@ -320,6 +322,8 @@ def test_the_benchmark_compares_and_keeps_what_else_was_measured(
     assert "difference" not in rows[reference]["clean"]
     assert rows[reference]["clean"]["roc_auc"] > 0.9
     assert set(costs) == {reference, "convolutions and 3 layers", "convolutions and 2 layers", "small", "quality"}
+    assert rows["base and small, equal weights"]["relative_cost"] == 1 + costs["small"]["relative"]
+    assert len({line.count("|") for line in lines[-len(rows) - 2 :]}) == 1  # a table
     assert costs[reference]["relative"] == 1 > costs["convolutions and 2 layers"]["relative"]
     for name in (*costs, "layer 4 alone", "base and small, equal weights", "base and all others, weight chosen"):
         low, high = rows[name]["all years, telephone"]["interval"]
