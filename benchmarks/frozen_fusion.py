@@ -9,7 +9,8 @@ folds of held-out pages and generators. Fused are the scores of such heads: in u
 inner folds, all of them within what a fold's heads are fitted on, and with weights that are equal or chosen there.
 Corpus and encoder are as of benchmarks/generators.py.
 
-PATH of --other NAME=PATH is {kinds}.
+PATH of --other NAME=PATH is
+{kinds}.
 Of Whisper, the convolutions and the lowest third of the layers are taken, two at least.
 """
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,7 +114,7 @@ def chosen_weights(corpus: Corpus, views: Sequence[View], folds: Sequence[Fold])
 
 
 def views_by_layers(corpus: Corpus, folds: Sequence[Fold], width: int = _WIDTH) -> dict[str, View]:
-    """Of Whisper base: all stages together, all up to a layer, and each alone; the first is the reference.
+    """Of Whisper base: all stages, then ever fewer layers, two at least.
 
     Inner products of all up to a layer are sums of those of single stages, which are computed once. `width` is how
     many values a stage has.
@@ -120,17 +122,17 @@ def views_by_layers(corpus: Corpus, folds: Sequence[Fold], width: int = _WIDTH) 
     features = {name: corpus.features[name] for name in (CLEAN, TELEPHONE)}
     stacked = np.concatenate(list(features.values()))
     together = np.zeros((len(stacked), len(stacked)), np.float32)
-    alone, up_to = {}, {}
+    found = {}
     for layer in range(stacked.shape[1] // width):
         columns = stacked[:, layer * width : (layer + 1) * width]
-        one = columns @ columns.T
-        together += one
-        name = f"layer {layer} alone" if layer else "convolutions alone"
-        alone[name] = View.of(corpus, Products.scaled(features, one), folds)
+        together += columns @ columns.T
         if layer > 1:
-            all_so_far = Products.scaled(features, together.copy())
-            up_to[f"convolutions and {layer} layers"] = View.of(corpus, all_so_far, folds)
-    return dict(reversed(up_to.items())) | alone
+            found[_layers(layer)] = View.of(corpus, Products.scaled(features, together.copy()), folds)
+    return dict(reversed(found.items()))
+
+
+def _layers(count: int) -> str:
+    return f"convolutions and {count} layers"
 
 
 def view_of(corpus: Corpus, folds: Sequence[Fold]) -> View:
@@ -172,7 +174,7 @@ def parsed_others(given: Sequence[str]) -> dict[str, str]:
 
 
 def main() -> int:
-    text = __doc__.format(kinds=KINDS)
+    text = __doc__.format(kinds=textwrap.fill(KINDS, 118))
     parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", required=True, help="folder with clips, as said above")
     parser.add_argument("--encoder", default="openai/whisper-base", help="folder or Hub id of Whisper base")
@@ -181,11 +183,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path, help='JSON file whose "encoders" are written anew, the rest kept')
     arguments = parser.parse_args()
     others = parsed_others(arguments.other)
-    models: dict[str, Stages] = {f"convolutions and {LAYERS} layers": frozen_encoder(arguments.encoder, LAYERS)}
-    models |= {
-        f"convolutions and {layers} layers": frozen_encoder(arguments.encoder, layers)
-        for layers in range(LAYERS - 1, 1, -1)
-    }
+    models: dict[str, Stages] = {_layers(n): frozen_encoder(arguments.encoder, n) for n in range(LAYERS, 1, -1)}
     models |= {name: other_encoder(path) for name, path in others.items()}
     told = {"costs": costs(models)}
 
@@ -194,7 +192,7 @@ def main() -> int:
             arguments.corpus, encoder, arguments.work, conditions=(CLEAN, TELEPHONE), load=lambda: model
         )
 
-    corpus = features(arguments.encoder, models[f"convolutions and {LAYERS} layers"])
+    corpus = features(arguments.encoder, models[_layers(LAYERS)])
     folds = folds_of(corpus.facts)
     kept = Memory(arguments.work / "views", verbose=0)  # heads of an encoder are fitted once, in minutes
     single = kept.cache(views_by_layers)(corpus, folds)
@@ -210,7 +208,7 @@ def main() -> int:
     results: dict[str, dict] = {}
     reference: dict[str, Judged] | None = None
 
-    def note(name: str, view: View, cost: float | None, weights: np.ndarray | None = None) -> None:
+    def note(name: str, view: View, cost: float, weights: np.ndarray | None = None) -> None:
         nonlocal reference
         results[name], judged = summary(bench, view.scores, reference)
         results[name] |= {"ridges": view.ridges} if weights is None else {"weights": weights.tolist()}
@@ -221,10 +219,7 @@ def main() -> int:
 
     relative = {name: one["relative"] for name, one in told["costs"].items()}
     for name, view in tqdm((single | other_views).items(), desc="encoders", file=sys.stderr, disable=None):
-        note(name, view, relative.get(name))
-    alone = [view for name, view in single.items() if name.endswith("alone")]
-    weights = equal_weights(alone, folds)
-    note("mean of the scores of the single stages' heads", fused(alone, weights, folds), 1.0, weights)
+        note(name, view, relative[name])
     for name, members, view, weights in fusions(corpus, folds, first, other_views):
         note(name, view, 1 + sum(relative[member] for member in members), weights)
     print(table(results))
@@ -243,8 +238,7 @@ def table(results: dict[str, dict]) -> str:
             cells.append(f"{told[key]['roc_auc']:.3f}")
             low, high = told[key].get("difference_interval", (0.0, 0.0))
             cells.append(f"{told[key].get('difference', 0.0):+.3f} [{low:+.3f}, {high:+.3f}]" if low < high else "")
-        cost = told["relative_cost"]
-        lines.append(f"| {name} | {' | '.join(cells)} | {'' if cost is None else f'{cost:.2f}'} |")
+        lines.append(f"| {name} | {' | '.join(cells)} | {told['relative_cost']:.2f} |")
     return "\n".join(lines)
 
 

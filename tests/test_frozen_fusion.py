@@ -249,7 +249,7 @@ def test_heads_up_to_a_layer_are_those_on_the_columns_up_to_it(corpus: Corpus, v
 
 
 def test_a_fusion_of_one_with_itself_says_the_same(corpus: Corpus, views: dict[str, View]) -> None:
-    folds, one = folds_of(corpus.facts), views["layer 1 alone"]
+    folds, one = folds_of(corpus.facts), views["convolutions and 2 layers"]
     twice = fused([one, one], equal_weights([one, one], folds), folds)
     assert twice.scores[CLEAN] == pytest.approx(one.scores[CLEAN])
 
@@ -325,7 +325,7 @@ def test_the_benchmark_compares_and_keeps_what_else_was_measured(
     assert rows["base and small, equal weights"]["relative_cost"] == 1 + costs["small"]["relative"]
     assert len({line.count("|") for line in lines[-len(rows) - 2 :]}) == 1  # a table
     assert costs[reference]["relative"] == 1 > costs["convolutions and 2 layers"]["relative"]
-    for name in (*costs, "layer 4 alone", "base and small, equal weights", "base and all others, weight chosen"):
+    for name in (*costs, "base and small, equal weights", "base and all others, weight chosen"):
         low, high = rows[name]["all years, telephone"]["interval"]
         assert low <= rows[name]["all years, telephone"]["roc_auc"] <= high
     assert np.array(rows["base and all others, weight chosen"]["weights"]).shape == (5, 3)
