@@ -1,7 +1,7 @@
 """Statistics of a frozen encoder's stages over every clip of a corpus: what a linear head can be fitted on in seconds.
 
-The encoder is the convolutions and low layers of Whisper base, as published and not fine-tuned. Each stage gives the
-mean, the deviation and the mean absolute change of its frames.
+The encoder is the convolutions and low layers of Whisper base, as published and not fine-tuned, or another of
+benchmarks/frozen_encoders.py. Each stage gives the mean, the deviation and the mean absolute change of its frames.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from datasets import Dataset, concatenate_datasets
 from torch.nn import functional
 from tqdm import tqdm
 
+from benchmarks.frozen_encoders import Stages
 from deepfake.architectures.compact import CompactConfig, CompactForAudioClassification
 from deepfake.audio.decode import SAMPLING_RATE, AudioError, load_audio
 from deepfake.audio.files import find_audio_files
@@ -85,8 +86,8 @@ def frozen_encoder(source: str, layers: int = 4) -> CompactForAudioClassificatio
     return with_precision(model.eval(), "fp32")
 
 
-def statistics(model: CompactForAudioClassification, samples: np.ndarray) -> np.ndarray:
-    """One clip, float32 of shape (samples,), as float32 of shape (stages * 3 * channels,)."""
+def statistics(model: Stages, samples: np.ndarray) -> np.ndarray:
+    """One clip, float32 of shape (samples,), as float32: three times its channels for each stage, one after another."""
     with torch.inference_mode():
         found = []
         for frames in model.stages(torch.from_numpy(samples)):
@@ -130,6 +131,7 @@ def corpus_features(
     layers: int = 4,
     workers: int | None = None,
     conditions: Sequence[str] = tuple(CHANGES),
+    load: Callable[[], Stages] | None = None,
 ) -> Corpus:
     """Features of every clip under some of `CHANGES`, clean and telephone at least, from `work` if there.
 
@@ -138,7 +140,8 @@ def corpus_features(
 
     Args:
         place: see `read_corpus`. encoder: folder or Hub id of Whisper base. work: folder for the features, 31 MB for
-            1,000 clips. workers: threads; default: as torch has.
+            1,000 clips. workers: threads; default: as torch has. load: makes an encoder of another kind or size, of
+            which `encoder` and `layers` are then no more than the name under which its features are kept.
     """
     rows = read_corpus(place)
     facts = ClipFacts.of(rows)
@@ -146,7 +149,8 @@ def corpus_features(
     key = hashlib.sha256("\n".join([encoder, str(layers), *names]).encode()).hexdigest()[:12]
     folder = work / f"frozen_{key}"
     folder.mkdir(parents=True, exist_ok=True)
-    model: CompactForAudioClassification | None = None
+    load = load or (lambda: frozen_encoder(encoder, layers))
+    model: Stages | None = None
     found = {}
     workers = workers or torch.get_num_threads()
     for condition in conditions:
@@ -155,7 +159,7 @@ def corpus_features(
         for start in tqdm(starts, desc=condition, unit=f"{_CHUNK} clips", file=sys.stderr, disable=None):
             path = folder / f"{condition}_{start:06d}.npy"
             if not path.is_file():
-                model = model or frozen_encoder(encoder, layers)
+                model = model or load()
                 chosen = list(range(start, min(start + _CHUNK, len(rows))))
                 wanted = [condition not in _HUMAN_ONLY or facts.label[i] != FAKE for i in chosen]
                 _write(path, _features(model, rows, names, chosen, wanted, CHANGES[condition], workers))
@@ -163,7 +167,7 @@ def corpus_features(
         found[condition] = np.concatenate(parts).astype(np.float32)
     path = folder / "reference.npy"
     if not path.is_file():
-        _write(path, _of_embedded_people(model or frozen_encoder(encoder, layers)))
+        _write(path, _of_embedded_people(model or load()))
     reference = np.load(path)
     mean, deviation = reference.mean(0), reference.std(0) + 1e-3
     kept = np.isfinite(found[CLEAN]).all(1) & np.isfinite(found[TELEPHONE]).all(1)
@@ -173,7 +177,7 @@ def corpus_features(
     )
 
 
-def _of_embedded_people(model: CompactForAudioClassification) -> np.ndarray:
+def _of_embedded_people(model: Stages) -> np.ndarray:
     """Features of every 3 s of the embedded recordings of people, float32 of shape (pieces, values)."""
     pieces = []
     for file in find_audio_files([_EMBEDDED / "real"]):
@@ -183,7 +187,7 @@ def _of_embedded_people(model: CompactForAudioClassification) -> np.ndarray:
 
 
 def _features(
-    model: CompactForAudioClassification,
+    model: Stages,
     rows: Dataset,
     names: list[str],
     chosen: list[int],
@@ -192,8 +196,7 @@ def _features(
     workers: int,
 ) -> np.ndarray:
     """float16 of shape (clips, values), NaN where a clip is not wanted, cannot be decoded or is too short."""
-    config = model.config
-    values = (config.layers + 1) * 3 * config.channels
+    values = len(statistics(model, np.zeros(SAMPLING_RATE, np.float32)))
     audio = rows.select(chosen)["audio"]
 
     def one(number: int) -> np.ndarray:

@@ -43,17 +43,20 @@ class Products:
     @classmethod
     def of(cls, features: dict[str, np.ndarray], columns: slice = slice(None)) -> Products:
         """Of the given columns of the features."""
-        rows, parts, begun = {}, [], 0
+        stacked = np.concatenate([values[np.isfinite(values).all(1)][:, columns] for values in features.values()])
+        return cls.scaled(features, stacked @ stacked.T)
+
+    @classmethod
+    def scaled(cls, features: dict[str, np.ndarray], sums: np.ndarray) -> Products:
+        """Of what the features' finite rows, condition after condition, give as plain inner products; overwrites it."""
+        rows, begun = {}, 0
         for condition, values in features.items():
             known = np.isfinite(values).all(1)
             rows[condition] = np.where(known, begun + np.cumsum(known) - 1, -1)
-            parts.append(values[known][:, columns])
             begun += int(known.sum())
-        stacked = np.concatenate(parts)
-        products = stacked @ stacked.T
-        products /= np.diagonal(products).mean()
-        products += 1.0
-        return cls(rows, products)
+        sums /= np.diagonal(sums).mean()
+        sums += 1.0
+        return cls(rows, sums)
 
 
 @dataclass(frozen=True)
@@ -249,13 +252,31 @@ def chosen_ridge(
     corpus: Corpus, products: Products, fold: Fold, among: Sequence[float] = (0.03, 0.1, 0.3, 1.0)
 ) -> float:
     """The ridge that is best on recent synthesis of inner folds, all of them within what `fold` may be fitted on."""
-    used = fold.fitted & ~corpus.facts.copy
-    inner = folds_of(corpus.facts, FOLDS - 1, used)
-    asked = [question(corpus.facts, one.held, synthesis(corpus.facts, RECENT)) for one in inner]
-    values = []
-    for ridge in among:
-        scores = out_of_fold(
-            corpus, products, inner, lambda one: examples_of(products, corpus.facts, one.fitted), (CLEAN,), ridge
-        )[CLEAN]
-        values.append(np.mean([weighted_auc(scores[q.clips], q.labels, q.weights) for q in asked]))
-    return among[int(np.argmax(values))]
+    inner = Inner.of(corpus, fold)
+    return among[int(np.argmax([inner.auc(inner.scores(products, ridge)) for ridge in among]))]
+
+
+@dataclass(frozen=True)
+class Inner:
+    """Folds within what a fold may be fitted on: where a choice is made for it without a look at what it holds out."""
+
+    corpus: Corpus
+    folds: list[Fold]
+    asked: list[Question]
+
+    @classmethod
+    def of(cls, corpus: Corpus, fold: Fold) -> Inner:
+        folds = folds_of(corpus.facts, FOLDS - 1, fold.fitted & ~corpus.facts.copy)
+        return cls(corpus, folds, [question(corpus.facts, one.held, synthesis(corpus.facts, RECENT)) for one in folds])
+
+    def scores(self, products: Products, ridge: float) -> np.ndarray:
+        """Of every clip that an inner fold holds out, clean, by the head of that fold; NaN elsewhere."""
+
+        def examples(one: Fold) -> Examples:
+            return examples_of(products, self.corpus.facts, one.fitted)
+
+        return out_of_fold(self.corpus, products, self.folds, examples, (CLEAN,), ridge)[CLEAN]
+
+    def auc(self, scores: np.ndarray) -> float:
+        """Mean over the inner folds, on recent synthesis against human clips."""
+        return float(np.mean([weighted_auc(scores[one.clips], one.labels, one.weights) for one in self.asked]))

@@ -280,35 +280,6 @@ def _descended(values: torch.Tensor, clips: np.ndarray, examples: Examples, radi
     return weight.detach()
 
 
-def stages(bench: Bench) -> dict[str, dict[str, np.ndarray]]:
-    """Scores of heads on one stage each, and of fewer stages together; the mean of single heads' scores is a fusion."""
-    features = {name: bench.corpus.features[name] for name in (CLEAN, TELEPHONE)}
-    count = features[CLEAN].shape[1] // (3 * 512)
-    found, single = {}, []
-    for stage in range(count):
-        one = Products.of(features, slice(stage * 1536, (stage + 1) * 1536))
-        scores = bench.scores(lambda fold, one=one: examples_of(one, bench.facts, fold.fitted & ~bench.facts.copy), one)
-        single.append(scores)
-        found["convolutions alone" if stage == 0 else f"layer {stage} alone"] = scores
-    found["fusion: mean of the scores of the single stages' heads"] = {
-        name: np.mean([_standard(one[name], bench) for one in single], axis=0) for name in features
-    }
-    for last in range(2, count - 1):
-        some = Products.of(features, slice(0, (last + 1) * 1536))
-        found[f"convolutions and {last} layers"] = bench.scores(
-            lambda fold, some=some: examples_of(some, bench.facts, fold.fitted & ~bench.facts.copy), some
-        )
-    return found
-
-
-def _standard(scores: np.ndarray, bench: Bench) -> np.ndarray:
-    """Fold by fold in units of the deviation of its held-out clips, whose labels are not looked at."""
-    found = scores.copy()
-    for fold in bench.folds:
-        found[fold.held] = (scores[fold.held] - scores[fold.held].mean()) / scores[fold.held].std()
-    return found
-
-
 def summary(bench: Bench, scores: dict[str, np.ndarray], reference: dict[str, Judged] | None) -> tuple[dict, dict]:
     """What is written of a try, and its judged values."""
     facts = bench.facts
@@ -316,6 +287,7 @@ def summary(bench: Bench, scores: dict[str, np.ndarray], reference: dict[str, Ju
         CLEAN: (CLEAN, synthesis(facts, RECENT)),
         TELEPHONE: (TELEPHONE, synthesis(facts, RECENT)),
         "all years": (CLEAN, synthesis(facts)),
+        "all years, telephone": (TELEPHONE, synthesis(facts)),
         "copies": (CLEAN, facts.copy),
     }
     judged = {name: judge(bench.questions(fakes), scores[condition]) for name, (condition, fakes) in asked.items()}
@@ -372,6 +344,10 @@ def main() -> None:
     folds = folds_of(corpus.facts)
     bench = Bench(corpus, products, folds, [chosen_ridge(corpus, products, fold) for fold in folds])
     results: dict[str, dict] = {}
+    kept = {}
+    if arguments.output and arguments.output.is_file():  # of benchmarks/frozen_fusion.py
+        before = json.loads(arguments.output.read_text(encoding="utf-8"))
+        kept = {name: before[name] for name in ("encoders",) if name in before}
     reference: dict[str, Judged] | None = None
 
     def note(name: str, scores: dict[str, np.ndarray]) -> None:
@@ -381,12 +357,12 @@ def main() -> None:
         if arguments.output:
             facts = {"clips": len(corpus.facts), "stated_licence": int(stated(corpus.licence).sum())}
             facts |= {"ridges": bench.ridges, "false_alarms_at": FALSE_ALARMS}
-            arguments.output.write_text(json.dumps(facts | {"tries": results}, indent=1) + "\n", encoding="utf-8")
+            arguments.output.write_text(
+                json.dumps(facts | {"tries": results} | kept, indent=1) + "\n", encoding="utf-8"
+            )
 
     for name, attempt in tqdm(tries(bench).items(), desc="tries", file=sys.stderr, disable=None):
         note(name, attempt())
-    for name, scores in stages(bench).items():
-        note(name, scores)
     print(markdown(results))
 
 
