@@ -15,7 +15,7 @@ from scipy.special import logit
 from deepfake.metrics.checks import check_both_classes, check_pair, group_codes
 from deepfake.metrics.costs import cllr
 from deepfake.metrics.intervals import Estimate, few_groups_warning
-from deepfake.metrics.resampling import GroupDesign, RankedScores, on_all_clips, under_weights
+from deepfake.metrics.resampling import GroupDesign, RankedScores, weighted_metrics
 from deepfake.metrics.spread import leave_one_out, standard_error
 
 _MARGINS = ("balanced_accuracy", "eer")
@@ -64,14 +64,14 @@ def threshold_transfer(
     check_both_classes(y, "the transfer of a threshold")
     codes = group_codes(groups, s.size)
     design, ranked = GroupDesign.of(y, codes), RankedScores(s, y, codes, threshold)
-    hter, eer = _margins(on_all_clips(ranked, _MARGINS, design.n_groups)[0].tolist())
+    hter, eer = _margins(weighted_metrics(ranked.totals(np.ones(design.n_groups, dtype=np.int64)), _MARGINS))
     drift = None if llr is None else cllr(llr, y) - min_cllr(s, y)
     n_groups = min(design.n_real, design.n_fake)
     if n_groups < 2:
         few = f"{n_groups} independent group of a class: no interval without two or more."
         return Transfer(hter, eer, Estimate(hter - eer, n_groups=n_groups, warning=few), drift)
     rng = np.random.default_rng(seed)
-    drawn = _excess(under_weights(ranked, design.draw(rng, resamples, ranked.at_once), _MARGINS).T)
+    drawn = np.array([_excess(weighted_metrics(ranked.totals(w), _MARGINS)) for w in design.draw(rng, resamples)])
     left_out = [_excess(values.T) for values in leave_one_out(ranked, design, _MARGINS, rng)]
     error, freedom = standard_error(drawn, left_out, design.strata)
     half = float(stats.t.ppf(0.975, freedom)) * error

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from deepfake.metrics.checks import FloatArray, IntArray, check_both_classes, check_pair, check_probabilities
+from deepfake.metrics.checks import check_both_classes, check_pair, check_probabilities
 from deepfake.metrics.costs import ASVSPOOF5, CostModel, act_dcf, cllr, min_dcf
 from deepfake.metrics.curves import det_walk, roc_counts
 
@@ -25,7 +24,6 @@ __all__ = [
     "interpolated_eer",
     "min_dcf",
     "pr_auc",
-    "rates_of",
     "roc_auc",
 ]
 
@@ -136,34 +134,21 @@ def expected_calibration_error(probabilities: ArrayLike, labels: ArrayLike, bins
 
 def confusion_rates(tp: float, tn: float, fp: float, fn: float) -> dict[str, Value]:
     """Every rate that follows from the four counts. A rate whose denominator is zero is None, never 0 or NaN."""
-    rates = {name: part / whole if whole else None for name, (part, whole) in _shares(tp, tn, fp, fn).items()}
-    tpr, tnr = rates["tpr"], rates["tnr"]
-    balanced = None if tpr is None or tnr is None else (tpr + tnr) / 2
-    return {"accuracy": rates.pop("accuracy"), "balanced_accuracy": balanced, **rates}
-
-
-def rates_of(tp: IntArray, tn: IntArray, fp: IntArray, fn: IntArray) -> dict[str, FloatArray]:
-    """`confusion_rates` of arrays of counts, all of one shape; a rate whose denominator is zero is NaN here."""
-    with np.errstate(invalid="ignore"):  # 0 / 0: no part is larger than its whole
-        rates = {name: part / whole for name, (part, whole) in _shares(tp, tn, fp, fn).items()}
-    return rates | {"balanced_accuracy": (rates["tpr"] + rates["tnr"]) / 2}
-
-
-def _shares(tp: Any, tn: Any, fp: Any, fn: Any) -> dict[str, tuple[Any, Any]]:
-    """Numerator and denominator of the rates that are one share."""
     n_real, n_fake = tn + fp, tp + fn
+    tpr, tnr = _ratio(tp, n_fake), _ratio(tn, n_real)
     return {
-        "accuracy": (tp + tn, n_real + n_fake),
-        "precision_real": (tn, tn + fn),
-        "recall_real": (tn, n_real),
-        "f1_real": (2 * tn, 2 * tn + fp + fn),
-        "precision_fake": (tp, tp + fp),
-        "recall_fake": (tp, n_fake),
-        "f1_fake": (2 * tp, 2 * tp + fp + fn),
-        "tpr": (tp, n_fake),
-        "tnr": (tn, n_real),
-        "fpr": (fp, n_real),
-        "fnr": (fn, n_fake),
+        "accuracy": _ratio(tp + tn, n_real + n_fake),
+        "balanced_accuracy": None if tpr is None or tnr is None else (tpr + tnr) / 2,
+        "precision_real": _ratio(tn, tn + fn),
+        "recall_real": tnr,
+        "f1_real": _ratio(2 * tn, 2 * tn + fp + fn),
+        "precision_fake": _ratio(tp, tp + fp),
+        "recall_fake": tpr,
+        "f1_fake": _ratio(2 * tp, 2 * tp + fp + fn),
+        "tpr": tpr,
+        "tnr": tnr,
+        "fpr": _ratio(fp, n_real),
+        "fnr": _ratio(fn, n_fake),
     }
 
 
@@ -213,3 +198,7 @@ def _ranking_metrics(scores: ArrayLike, labels: np.ndarray) -> dict[str, Value]:
         "eer_threshold": threshold,
         "pr_auc": pr_auc(scores, labels),
     }
+
+
+def _ratio(part: float, whole: float) -> float | None:
+    return part / whole if whole else None

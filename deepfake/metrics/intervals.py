@@ -14,7 +14,7 @@ from scipy import stats
 from deepfake.metrics.checks import FloatArray, check_fraction, check_pair, group_codes
 from deepfake.metrics.degenerate import bound_when_constant
 from deepfake.metrics.losses import ClipLosses
-from deepfake.metrics.resampling import RANKING, RATES, GroupDesign, on_all_clips, reweighted, under_weights
+from deepfake.metrics.resampling import RANKING, RATES, GroupDesign, reweighted, weighted_metrics
 from deepfake.metrics.spread import leave_one_out, standard_error
 from deepfake.text import with_interval
 
@@ -120,11 +120,11 @@ def bootstrap_intervals(
     design = GroupDesign.of(y, codes)
     noises = {_NOISE + name: losses[name].noise() for name in names if name in losses and losses[name].bins is not None}
     ranked = reweighted(s, y, codes, threshold, names, {**losses, **noises})
-    values, counts = on_all_clips(ranked, names, design.n_groups)
-    point = dict(zip(names, values.tolist(), strict=True))
+    everything = ranked.totals(np.ones(design.n_groups, dtype=np.int64))
+    point, counts = dict(zip(names, weighted_metrics(everything, names), strict=True)), everything.counts
     rng = np.random.default_rng(seed)
     columns = (*names, *noises)
-    drawn = under_weights(ranked, design.draw(rng, resamples, ranked.at_once), columns)
+    drawn = np.array([weighted_metrics(ranked.totals(w), columns) for w in design.draw(rng, resamples)])
     left_out = leave_one_out(ranked, design, names, rng)
     result = {}
     for column, name in enumerate(names):

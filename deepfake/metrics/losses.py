@@ -39,32 +39,30 @@ class ClipLosses:
         fake, bins = (None if values is None else values[order] for values in (self.fake, self.bins))
         return replace(self, losses=self.losses[order], fake=fake, bins=bins)
 
-    def mean(self, weight: FloatArray, n_real: IntArray, n_fake: IntArray) -> FloatArray:
-        """The metric of the clips repeated by each row of `weight`; NaN where a class that it needs is missing.
+    def mean(self, weight: FloatArray, n_real: int, n_fake: int) -> float | None:
+        """The metric of the clips repeated by `weight`; None where a class that it needs is missing.
 
         Args:
-            weight: whole numbers, shape (rows, n). n_real, n_fake: their sums over each class, shape (rows,).
+            weight: whole numbers, shape (n,). n_real, n_fake: their sums over each class.
         """
         if self.bins is not None:
-            shares = self._summed(weight) / (n_real + n_fake)[:, None]
-            return np.abs(shares if self.reference is None else shares - self.reference).sum(axis=1)
+            shares = self._summed(weight) / (n_real + n_fake)
+            return float(np.abs(shares if self.reference is None else shares - self.reference).sum())
         total = _dot(weight, self.losses)
         if self.fake is None:
             return total / (n_real + n_fake)
-        both = (n_real > 0) & (n_fake > 0)
+        if not n_real or not n_fake:
+            return None
         of_fakes = _dot(weight, self._of_fakes)
-        found = (of_fakes / np.where(both, n_fake, 1) + (total - of_fakes) / np.where(both, n_real, 1)) / 2
-        return np.where(both, found, np.nan)
+        return (of_fakes / n_fake + (total - of_fakes) / n_real) / 2
 
     def noise(self) -> ClipLosses:
         """Of a metric in bins: how far a resample's bins lie from those of all clips, summed up."""
-        return replace(self, reference=self._summed(np.ones((1, self.losses.size)))[0] / self.losses.size)
+        return replace(self, reference=self._summed(np.ones(self.losses.size)) / self.losses.size)
 
     def _summed(self, weight: FloatArray) -> FloatArray:
-        """Losses summed by bin under each row of weights, shape (rows, ECE_BINS)."""
         starts, bins = self._runs
-        runs = np.add.reduceat(weight * self.losses, starts, axis=1)
-        return np.stack([runs[:, bins == one].sum(axis=1) for one in range(ECE_BINS)], axis=1)
+        return np.bincount(bins, np.add.reduceat(weight * self.losses, starts), minlength=ECE_BINS)
 
     @functools.cached_property
     def _runs(self) -> tuple[IntArray, IntArray]:
@@ -77,9 +75,9 @@ class ClipLosses:
         return self.losses * self.fake
 
 
-def _dot(rows: FloatArray, values: FloatArray) -> FloatArray:
+def _dot(a: FloatArray, b: FloatArray) -> float:
     """Not np.dot, whose threads cost more than the sum where other programs are running."""
-    return np.einsum("rn,n->r", rows, values)
+    return float(np.einsum("i,i", a, b))
 
 
 def brier_losses(probabilities: ArrayLike, labels: ArrayLike) -> ClipLosses:

@@ -25,7 +25,7 @@ from deepfake.metrics.intervals import (
     one_interval,
     refusal_of,
 )
-from deepfake.metrics.resampling import GroupDesign, on_all_clips, reweighted, weighted_metrics
+from deepfake.metrics.resampling import GroupDesign, reweighted, weighted_metrics
 from deepfake.metrics.spread import leave_one_out, standard_error
 
 
@@ -84,11 +84,14 @@ def paired_systems(
     codes = group_codes(groups, y.size)
     design = GroupDesign.of(y, codes)
     ranked = [reweighted(s, y, codes, one.threshold, names) for s, one in zip(scores, systems, strict=True)]
-    points, counts = zip(*(on_all_clips(system, names, design.n_groups) for system in ranked), strict=True)
-    point = np.array(points)
-    weights = design.draw(np.random.default_rng(seed), resamples, ranked[0].at_once)
-    drawn = np.concatenate(
-        [np.stack([weighted_metrics(system.totals(rows), names) for system in ranked], axis=1) for rows in weights]
+    ones = np.ones(design.n_groups, dtype=np.int64)
+    point = np.array([weighted_metrics(system.totals(ones), names) for system in ranked])
+    counts = [system.totals(ones).counts for system in ranked]
+    drawn = np.array(
+        [
+            [weighted_metrics(system.totals(w), names) for system in ranked]
+            for w in design.draw(np.random.default_rng(seed), resamples)
+        ]
     )
     left_out = [leave_one_out(system, design, names, np.random.default_rng(seed)) for system in ranked]
     estimates, differences = [], {}

@@ -1,8 +1,9 @@
-"""Metrics recomputed under whole-number weights of groups: sort once, then cumulative sums, many resamples at once."""
+"""Metrics recomputed under whole-number weights of groups: sort once, then cumulative sums per resample."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,13 +11,8 @@ import numpy as np
 
 from deepfake.metrics.checks import FloatArray, IntArray
 from deepfake.metrics.costs import ASVSPOOF5, CostModel
-from deepfake.metrics.definitions import confusion_rates, rates_of
+from deepfake.metrics.definitions import confusion_rates
 from deepfake.metrics.losses import ClipLosses
-
-# Numbers of one array: enough that NumPy's calls cost little beside its sums, and few enough for a processor's cache.
-_AT_ONCE = 2**14
-_FEWEST_ROWS = 4  # of any number of clips
-_MANY_GROUPS = 1000  # see GroupDesign._drawn_each
 
 
 @dataclass(frozen=True)
@@ -49,39 +45,21 @@ class GroupDesign:
             strata = (np.arange(n_groups),)
         return cls(strata, int(in_real.sum()), int(in_fake.sum()), n_groups, in_real, in_fake)
 
-    def draw(self, rng: np.random.Generator, resamples: int, at_once: int) -> Iterator[IntArray]:
-        """Yield weights of the groups, shape (at most `at_once`, n_groups), `resamples` rows of them in all.
-
-        A row says how often each group was drawn with replacement. The rows do not depend on `at_once`.
-        """
+    def draw(self, rng: np.random.Generator, resamples: int) -> Iterator[IntArray]:
+        """Yield `resamples` weight vectors, shape (n_groups,): how often each group was drawn with replacement."""
         pooled = len(self.strata) == 1
         made = 0
         while made < resamples:
-            rows = min(at_once, resamples - made)
-            weights = self._drawn(rng, rows) if self.n_groups < _MANY_GROUPS else self._drawn_each(rng, rows)
-            if pooled:
-                weights = weights[self._has_both(weights)]
-            made += len(weights)
-            yield weights
-
-    def _drawn(self, rng: np.random.Generator, rows: int) -> IntArray:
-        sizes = np.array([stratum.size for stratum in self.strata])
-        first, size = (np.repeat(values, sizes) for values in (np.cumsum(sizes) - sizes, sizes))
-        chosen = np.concatenate(self.strata)[first + rng.integers(size, size=(rows, size.size))]
-        chosen += np.arange(rows)[:, None] * self.n_groups
-        return np.bincount(chosen.ravel(), minlength=rows * self.n_groups).reshape(rows, self.n_groups)
-
-    def _drawn_each(self, rng: np.random.Generator, rows: int) -> IntArray:
-        """The same row by row; of many groups in a third of the time, as the numbers of a stratum have one bound."""
-        weights = np.zeros((rows, self.n_groups), dtype=np.int64)
-        for row in weights:
+            weights = np.zeros(self.n_groups, dtype=np.int64)
             for stratum in self.strata:
-                row[stratum] = np.bincount(rng.integers(stratum.size, size=stratum.size), minlength=stratum.size)
-        return weights
+                weights[stratum] = np.bincount(rng.integers(stratum.size, size=stratum.size), minlength=stratum.size)
+            if not pooled or self._has_both(weights):
+                made += 1
+                yield weights
 
-    def _has_both(self, weights: IntArray) -> np.ndarray:
-        kinds = ((self.in_real, self.n_real), (self.in_fake, self.n_fake))
-        return np.all([weights[:, kind].any(axis=1) for kind, n in kinds if n], axis=0)
+    def _has_both(self, weights: IntArray) -> bool:
+        held = [weights[kind].any() for kind, n in ((self.in_real, self.n_real), (self.in_fake, self.n_fake)) if n]
+        return all(held)
 
 
 @dataclass(frozen=True)
@@ -103,9 +81,9 @@ class TiedRuns:
 
 @dataclass(frozen=True)
 class Totals:
-    """Weighted cumulative counts of some resamples along the scores, from the highest score down."""
+    """Weighted cumulative counts of one resample along the scores, from the highest score down."""
 
-    real: IntArray  # real clips among the first i + 1, shape (resamples, n)
+    real: IntArray  # real clips among the first i + 1, shape (n,)
     fake: IntArray
     weight: IntArray  # of clip i
     fake_weight: IntArray  # weight of clip i if fake, else 0
@@ -114,27 +92,26 @@ class Totals:
     losses: Mapping[str, ClipLosses]  # of the clips in this order
 
     @property
-    def n_real(self) -> IntArray:
-        return self.real[:, -1]
+    def n_real(self) -> int:
+        return int(self.real[-1])
 
     @property
-    def n_fake(self) -> IntArray:
-        return self.fake[:, -1]
+    def n_fake(self) -> int:
+        return int(self.fake[-1])
 
     @property
-    def counts(self) -> tuple[IntArray, IntArray, IntArray, IntArray]:
-        """(tp, tn, fp, fn) at the fixed threshold, each of shape (resamples,)."""
+    def counts(self) -> tuple[int, int, int, int]:
+        """(tp, tn, fp, fn) at the fixed threshold."""
         last = self.called_fake - 1
-        none = np.zeros_like(self.n_real)
-        fp, tp = (self.real[:, last], self.fake[:, last]) if self.called_fake else (none, none)
+        fp, tp = (int(self.real[last]), int(self.fake[last])) if self.called_fake else (0, 0)
         return tp, self.n_real - fp, fp, self.n_fake - tp
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What `Totals` says of decisions, without an order of the clips: (tp, tn, fp, fn), each of shape (resamples,)."""
+    """What `Totals` says of decisions, without an order of the clips: (tp, tn, fp, fn) of one resample."""
 
-    counts: tuple[IntArray, IntArray, IntArray, IntArray]
+    counts: tuple[int, int, int, int]
 
     @property
     def losses(self) -> Mapping[str, ClipLosses]:
@@ -142,24 +119,19 @@ class Counts:
         return {}
 
     @property
-    def n_real(self) -> IntArray:
+    def n_real(self) -> int:
         return self.counts[1] + self.counts[2]
 
     @property
-    def n_fake(self) -> IntArray:
+    def n_fake(self) -> int:
         return self.counts[0] + self.counts[3]
 
 
 class Reweighted(Protocol):
-    """Clips that can be counted anew under other weights of their groups.
-
-    at_once: for how many resamples in one call; it bounds the memory.
-    """
-
-    at_once: int
+    """Clips that can be counted anew under other weights of their groups."""
 
     def totals(self, group_weights: IntArray) -> Totals | Counts:
-        """The counts under whole `group_weights`, shape (at most at_once, n_groups)."""
+        """The counts under whole `group_weights`, shape (n_groups,)."""
 
 
 class TalliedGroups:
@@ -169,11 +141,10 @@ class TalliedGroups:
         n_groups, fake = int(codes.max()) + 1, labels == 1
         kinds = (fake & called_fake, ~fake & ~called_fake, ~fake & called_fake, fake & ~called_fake)
         self._tallies = np.array([np.bincount(codes[kind], minlength=n_groups) for kind in kinds])
-        self.at_once = max(_FEWEST_ROWS, _AT_ONCE // n_groups)
 
     def totals(self, group_weights: IntArray) -> Counts:
-        """(tp, tn, fp, fn) under whole `group_weights`, shape (at most at_once, n_groups)."""
-        tp, tn, fp, fn = np.einsum("kg,rg->kr", self._tallies, group_weights)
+        """(tp, tn, fp, fn) under whole `group_weights`, shape (n_groups,)."""
+        tp, tn, fp, fn = np.einsum("kg,g->k", self._tallies, group_weights).tolist()
         return Counts((tp, tn, fp, fn))
 
 
@@ -196,21 +167,18 @@ class RankedScores:
         self._called_fake = int(np.count_nonzero(scores >= threshold))
         self._losses = {name: found.take(order) for name, found in (losses or {}).items()}
         # Fresh arrays of this size are handed back to the system each time; the page faults cost more than the sums.
-        self.at_once = max(_FEWEST_ROWS, _AT_ONCE // ranked.size)
-        self._room = np.empty((4, self.at_once, ranked.size), dtype=np.int64)
+        self._weight, self._fake_weight, self._real, self._cumulated = np.empty((4, ranked.size), dtype=np.int64)
 
     def totals(self, group_weights: IntArray) -> Totals:
-        """Cumulative counts under whole `group_weights`, shape (at most at_once, n_groups).
-
-        The next call overwrites them.
-        """
-        weight, fake_weight, real, fake = self._room[:, : len(group_weights)]
-        np.take(group_weights, self._codes, axis=1, out=weight, mode="clip")
-        np.multiply(weight, self._fake, out=fake_weight)
-        np.cumsum(fake_weight, axis=1, out=fake)
-        np.cumsum(weight, axis=1, out=real)
-        np.subtract(real, fake, out=real)
-        return Totals(real, fake, weight, fake_weight, self._ties, self._called_fake, self._losses)
+        """Cumulative counts under whole `group_weights`, shape (n_groups,). The next call overwrites them."""
+        np.take(group_weights, self._codes, out=self._weight, mode="clip")
+        np.multiply(self._weight, self._fake, out=self._fake_weight)
+        np.cumsum(self._fake_weight, out=self._cumulated)
+        np.cumsum(self._weight, out=self._real)
+        np.subtract(self._real, self._cumulated, out=self._real)
+        return Totals(
+            self._real, self._cumulated, self._weight, self._fake_weight, self._ties, self._called_fake, self._losses
+        )
 
 
 def reweighted(
@@ -227,64 +195,50 @@ def reweighted(
     return RankedScores(scores, labels, codes, threshold, losses)
 
 
-def weighted_auc(t: Totals) -> FloatArray:
+def weighted_auc(t: Totals) -> float:
     """ROC-AUC, ties counting half: `deepfake.metrics.definitions.roc_auc` of the clips repeated by their weights."""
-    losses = np.einsum("rn,rn->r", t.fake_weight, t.real).astype(np.float64)
+    losses = float(np.dot(t.fake_weight, t.real))
     if t.ties.mixed_last.size:
         losses -= _mixed_pairs(t) / 2  # the real clips of a run stand before its fakes, so each pair counted as lost
     return 1 - losses / (t.n_real * t.n_fake)
 
 
-def _mixed_pairs(t: Totals) -> IntArray:
+def _mixed_pairs(t: Totals) -> float:
     before, last = t.ties.mixed_before, t.ties.mixed_last
-    real, fake = (
-        counts.take(last, axis=1) - np.where(before < 0, 0, counts.take(before, axis=1)) for counts in (t.real, t.fake)
-    )
-    return np.einsum("rn,rn->r", real, fake)
+    inside = [counts[last] - np.where(before < 0, 0, counts[before]) for counts in (t.real, t.fake)]
+    return float(np.dot(inside[0], inside[1]))
 
 
-def weighted_eer(t: Totals) -> FloatArray:
+def weighted_eer(t: Totals) -> float:
     """ASVspoof EER of the clips repeated by their weights, the walk stepping over one repeat at a time."""
-    n_real, n_fake, rows = t.n_real, t.n_fake, np.arange(len(t.real))
-    goal, clip = n_real * n_fake, _crossing(t)
-    real, fake = (np.where(clip > 0, counts[rows, clip - 1], 0) for counts in (t.real, t.fake))
+    n_real, n_fake = t.n_real, t.n_fake
+    goal = n_real * n_fake  # FPR >= FNR from the first clip where real n_fake + fake n_real reaches this
+    clip = bisect_left(range(t.real.size), goal, key=lambda i: int(t.real[i]) * n_fake + int(t.fake[i]) * n_real)
+    real, fake = (int(t.real[clip - 1]), int(t.fake[clip - 1])) if clip else (0, 0)
     short = goal - real * n_fake - fake * n_real
-    fake_step = (t.fake[rows, clip] > fake).astype(np.int64)
-    repeats = short // np.where(fake_step, n_real, n_fake)
-    rates = []
-    for taken in (repeats, repeats + 1):
-        rates.append(((real + taken * (1 - fake_step)) / n_real, (n_fake - fake - taken * fake_step) / n_fake))
-    gaps = [abs(fpr - fnr) for fpr, fnr in rates]
-    return np.where(gaps[1] < gaps[0], sum(rates[1]), sum(rates[0])) / 2
+    fake_step = int(int(t.fake[clip]) > fake)
+    repeats = short // (n_real if fake_step else n_fake)
+    steps = [(real + k * (1 - fake_step), fake + k * fake_step) for k in (repeats, repeats + 1)]
+    fpr, fnr = min(((r / n_real, (n_fake - f) / n_fake) for r, f in steps), key=lambda rates: abs(rates[0] - rates[1]))
+    return (fpr + fnr) / 2
 
 
-def _crossing(t: Totals) -> IntArray:
-    """The first clip with FPR >= FNR: where real n_fake + fake n_real reaches n_real n_fake, as it does at the last."""
-    n_real, n_fake, rows, n = t.n_real, t.n_fake, np.arange(len(t.real)), t.real.shape[1]
-    goal = n_real * n_fake
-    first, last = np.zeros_like(rows), np.full_like(rows, n - 1)
-    for _ in range(n.bit_length()):
-        middle = (first + last) // 2
-        reached = t.real[rows, middle] * n_fake + t.fake[rows, middle] * n_real >= goal
-        first, last = np.where(reached, first, np.minimum(middle + 1, last)), np.where(reached, middle, last)
-    return first
-
-
-def weighted_pr_auc(t: Totals) -> FloatArray:
+def weighted_pr_auc(t: Totals) -> float:
     """Average precision of the clips repeated by their weights."""
-    real, fake = t.real.take(t.ties.ends, axis=1), t.fake.take(t.ties.ends, axis=1)
+    real, fake = t.real[t.ties.ends], t.fake[t.ties.ends]
     precision = fake / np.maximum(real + fake, 1)
-    return np.einsum("rn,rn->r", np.diff(fake, axis=1, prepend=0).astype(np.float64), precision) / t.n_fake
+    gained = fake.astype(np.float64)
+    gained[1:] -= fake[:-1]
+    return float(np.dot(gained, precision)) / t.n_fake
 
 
-def weighted_min_dcf(t: Totals, costs: CostModel = ASVSPOOF5) -> FloatArray:
+def weighted_min_dcf(t: Totals, costs: CostModel = ASVSPOOF5) -> float:
     """ASVspoof 5 minDCF of the clips repeated by their weights; the start of the walk calls nothing fake."""
-    miss, false_accept = costs.weight_miss / t.n_real, costs.weight_false_accept / t.n_fake
-    least = (miss[:, None] * t.real - false_accept[:, None] * t.fake).min(axis=1) + costs.weight_false_accept
-    return np.minimum(least, costs.weight_false_accept) / costs.normaliser
+    cost = (costs.weight_miss / t.n_real) * t.real - (costs.weight_false_accept / t.n_fake) * t.fake
+    return min(float(cost.min()) + costs.weight_false_accept, costs.weight_false_accept) / costs.normaliser
 
 
-RANKING: dict[str, Callable[[Totals], FloatArray]] = {
+RANKING: dict[str, Callable[[Totals], float]] = {
     "roc_auc": weighted_auc,
     "eer": weighted_eer,
     "pr_auc": weighted_pr_auc,
@@ -293,30 +247,19 @@ RANKING: dict[str, Callable[[Totals], FloatArray]] = {
 RATES = tuple(confusion_rates(1, 1, 1, 1))
 
 
-def weighted_metrics(t: Totals | Counts, metrics: tuple[str, ...]) -> FloatArray:
-    """The named metrics (of `RANKING`, `RATES` or the losses), shape (resamples, metrics); NaN where undefined.
+def weighted_metrics(t: Totals | Counts, metrics: tuple[str, ...]) -> list[float]:
+    """The named metrics (of `RANKING`, `RATES` or the losses) of one resample; NaN where it leaves one undefined.
 
     Of `Counts` only `RATES` can be asked for.
     """
-    rates = rates_of(*t.counts) if any(name in RATES for name in metrics) else {}
+    both = t.n_real > 0 and t.n_fake > 0
+    rates = confusion_rates(*t.counts) if any(name in RATES for name in metrics) else {}
     weight = t.weight.astype(np.float64) if any(name in t.losses for name in metrics) else None
-    both = (t.n_real > 0) & (t.n_fake > 0)
-    found = np.empty((len(both), len(metrics)))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        for column, name in enumerate(metrics):
-            if name in RANKING:
-                found[:, column] = np.where(both, RANKING[name](t), np.nan)
-            else:
-                found[:, column] = rates[name] if name in RATES else t.losses[name].mean(weight, t.n_real, t.n_fake)
-    return found
-
-
-def on_all_clips(ranked: Reweighted, metrics: tuple[str, ...], n_groups: int) -> tuple[FloatArray, tuple[int, ...]]:
-    """The metrics of the clips as they are, shape (metrics,), and their (tp, tn, fp, fn)."""
-    totals = ranked.totals(np.ones((1, n_groups), dtype=np.int64))
-    return weighted_metrics(totals, metrics)[0], tuple(int(count[0]) for count in totals.counts)
-
-
-def under_weights(ranked: Reweighted, weights: Iterable[IntArray], metrics: tuple[str, ...]) -> FloatArray:
-    """The metrics under each row of arrays of weights, such as `GroupDesign.draw` yields: shape (rows, metrics)."""
-    return np.concatenate([weighted_metrics(ranked.totals(rows), metrics) for rows in weights])
+    values = []
+    for name in metrics:
+        if name in RANKING:
+            value = RANKING[name](t) if both else None
+        else:
+            value = rates[name] if name in RATES else t.losses[name].mean(weight, t.n_real, t.n_fake)
+        values.append(np.nan if value is None else float(value))
+    return values

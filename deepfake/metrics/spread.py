@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from deepfake.metrics.checks import FloatArray, IntArray
-from deepfake.metrics.resampling import GroupDesign, Reweighted, under_weights
+from deepfake.metrics.resampling import GroupDesign, Reweighted, weighted_metrics
 
 MOST_LEFT_OUT = 500  # groups left out per stratum; more would refine only a weight between the strata
 
@@ -20,22 +20,17 @@ def leave_one_out(
 
     A stratum of more than 500 groups is sampled.
     """
+    weights = np.ones(design.n_groups, dtype=np.int64)
     result = []
     for stratum in design.strata:
         chosen = stratum if stratum.size <= MOST_LEFT_OUT else rng.choice(stratum, MOST_LEFT_OUT, replace=False)
-        result.append(under_weights(ranked, _without(chosen, design.n_groups, ranked.at_once), metrics))
+        rows = []
+        for group in chosen:
+            weights[group] = 0
+            rows.append(weighted_metrics(ranked.totals(weights), metrics))
+            weights[group] = 1
+        result.append(np.array(rows))
     return tuple(result)
-
-
-def _without(groups: IntArray, n_groups: int, at_once: int) -> Iterator[IntArray]:
-    """Weights that leave each of the groups out in turn, shape (at most at_once, n_groups); the next overwrite them."""
-    weights = np.ones((min(at_once, groups.size), n_groups), dtype=np.int64)
-    for start in range(0, groups.size, at_once):
-        some = groups[start : start + at_once]
-        left_out = np.arange(some.size), some
-        weights[left_out] = 0
-        yield weights[: some.size]
-        weights[left_out] = 1
 
 
 def standard_error(drawn: FloatArray, left_out: list[FloatArray], strata: tuple[IntArray, ...]) -> tuple[float, float]:
