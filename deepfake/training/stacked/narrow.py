@@ -13,7 +13,7 @@ import os
 import pickle
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -414,16 +414,12 @@ _Said = tuple[list[Tensor], tuple[Tensor, Tensor], Tensor]  # frames of each lay
 
 def _said(model: CompactForAudioClassification, frames: Tensor) -> _Said:
     """What a detector makes of frames after the convolutions, (clips, frames, channels)."""
-    stages = [frames, *_layered(model, frames)]
+    stages = [frames]
+    for layer in model.layers:
+        stages.append(layer(stages[-1]))
     pooled_frames = model.pooling.summed(stages)
     pooled = torch.stack([model.pooling.pooled(clip) for clip in pooled_frames])
     return stages[1:], (pooled_frames, pooled), model.head(pooled)[:, 0]
-
-
-def _layered(model: CompactForAudioClassification, frames: Tensor) -> Iterator[Tensor]:
-    for layer in model.layers:
-        frames = layer(frames)
-        yield frames
 
 
 def _frames_apart(wide: Sequence[Tensor], slim: Sequence[Tensor]) -> Tensor:

@@ -68,23 +68,20 @@ def fit_narrow(
     load_parameters(model, {name: value.half().float().cpu() for name, value in model.named_parameters()})
     model.to(device).eval()
 
-    judgement = _judgement(
+    judgement, scores = _judgement(
         record, outside, *(scores_of(detector_in_training(m, extractor, recipe)) for m in (teacher.to(device), model))
     )
-    write_scores(folder, outside, judgement[1])
+    write_scores(folder, outside, scores)
     narrowed = _narrowed(record, teacher, options, matched, clips, facts.surroundings["device"])
-    told = {k: v for k, v in facts.recipe.items() if k != "dataset"} | {
-        k: v for k, v in record.facts.recipe.items() if k == "dataset"
-    }
     kept = replace(
         record.facts,
         model=replace(facts.model, base_model=record.facts.model.base_model, from_scratch=False),
-        recipe=told,
+        recipe=facts.recipe | {"dataset": record.facts.recipe["dataset"]},
         max_duration_s=facts.max_duration_s,
         training=replace(record.facts.training, narrowed=narrowed),
         card_notes=facts.card_notes,
     )
-    return RunRecord(kept, judgement[0])
+    return RunRecord(kept, judgement)
 
 
 def _teacher(place: str) -> tuple[RunRecord, CompactForAudioClassification]:
